@@ -1,0 +1,151 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/engine.h"
+#include "spillway/config.h"
+
+namespace spillway::store {
+
+/// A section: one state of one tile; the unit of I/O, of checksum and of the flip. Dense ids.
+enum class SectionId : std::uint32_t {};
+inline constexpr SectionId no_section{0xffffffffu};
+
+struct StoreOptions {
+  std::vector<std::filesystem::path> paths;
+  std::vector<std::int64_t> weights;        ///< per path; empty: alike
+  std::int64_t stripe_unit = 1024 * 1024;   ///< [bytes]
+  bool checksums = true;
+  Switch direct = Switch::automatic;
+  std::int64_t block_size = 1024 * 1024;
+};
+
+/// One path as it was found.
+struct PathReport {
+  std::string path;
+  std::string directory;      ///< ours, under it
+  std::string file_system;
+  bool direct = false;
+  std::string how;            ///< proof or reason
+  bool space_guaranteed = true;  ///< preallocated space cannot run out on overwrite
+  bool memory = false;        ///< tmpfs: the plan counts it as memory
+  std::int64_t alignment = 4096;
+  std::int64_t allocated_bytes = 0;
+  std::int64_t read_bytes = 0, written_bytes = 0;
+  io::FileId file{};
+};
+
+class Store;
+
+/// Moves several sections of one tile as one: done when all are, failed when one is. Made once
+/// per buffer and used again and again; allocates only while it is made.
+///
+/// Life: clear(), add_...(), submit(), [callback on the I/O thread], then idle again. One owner at
+/// a time; the owner keeps it alive until its callback has begun.
+class Transfer {
+ public:
+  /// `failed` is the first section that failed (no_section: none) and `error` its reason.
+  using Callback = void (*)(Transfer& transfer, void* context);
+
+  Transfer(Store& store, int max_sections);
+  ~Transfer();
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+
+  void clear();
+  /// Reads footprint(section) bytes to `to`. Requires written(section).
+  void add_read(SectionId section, std::byte* to);
+  /// Writes footprint(section) bytes from `from`, which Store::seal() has prepared just before, to
+  /// a fresh slot. When every section of this transfer is on the device, all entries flip together
+  /// (before the callback); when one fails, none does and the fresh slots are given back.
+  void add_write(SectionId section, const std::byte* from, std::uint64_t seal);
+
+  void submit(io::Service service, Callback callback, void* context);
+  void promote();        ///< a queued prefetch becomes a demand
+  bool in_flight() const;
+  /// True when all was still queued and is now taken back; its callback runs with `cancelled`.
+  bool cancel();
+
+  bool ok() const;
+  bool cancelled() const;
+  SectionId failed() const;
+  /// Of the first failure: code, file, offset, length, mend. Requires !ok().
+  Error error() const;
+  std::int64_t bytes() const;  ///< of all its sections
+
+ private:
+  friend class Store;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Where sections lie under the nvme_paths.
+///
+/// Under each path a directory of our own (0700) holds one unlinked, preallocated data file
+/// (0600). State is never overwritten in place: a write goes to a spare slot and the table flips
+/// when it has succeeded, so that a section is old or new on disk whatever happens. Directories of
+/// ours that a killed process left are swept; nobody else's are touched.
+///
+/// Threads: all members from any thread; Transfer's completion runs on the I/O thread.
+class Store {
+ public:
+  /// Locks, sweeps, creates. Throws Error: not_found, permission_denied, invalid_config, no_space,
+  /// io_error, unsupported, each naming the path. Nothing is left behind.
+  Store(io::Engine& engine, const StoreOptions& options);
+  /// Gives the space back and removes what it made. In a forked child it does nothing.
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  /// What one section takes on disk and in a buffer: `bytes` rounded up to the alignment, plus a
+  /// 4 KiB trailer when checksums are off.
+  std::int64_t footprint(std::int64_t bytes) const;
+
+  /// Reserves space for tiles.size() / sections_per_tile tiles, whose sections hold `tiles[i]`
+  /// payload bytes (0: no section there; it gets an id that must not be used), plus spare slots so
+  /// that `tiles_in_flight + 1` tiles can be written while their old sections live. Returns the
+  /// first of the dense ids. Throws Error no_space naming the full path, the bytes needed and
+  /// free; then nothing has changed.
+  SectionId reserve(std::span<const std::int64_t> tiles, int sections_per_tile,
+                    int tiles_in_flight);
+  /// Gives sections and their space back. Requires: no transfer touches them. Ids are not reused
+  /// until the whole run that reserve() returned is released.
+  void release(SectionId first, std::int64_t count);
+
+  bool written(SectionId section) const;
+  /// Forgets the contents: not written any more; its slot is free. No I/O.
+  void forget(SectionId section);
+  std::int64_t payload_bytes(SectionId section) const;
+  std::int64_t footprint(SectionId section) const;
+
+  /// Prepares a section's buffer for writing, on the compute side: computes its checksum, or puts
+  /// the trailer behind it. `data` has footprint(section) bytes. Returns the seal for add_write().
+  std::uint64_t seal(SectionId section, std::byte* data) const;
+  /// Compares what was read with what was written. Throws Error corrupt naming file and offset.
+  void verify(SectionId section, const std::byte* data) const;
+
+  std::int64_t alignment() const;
+  /// [bytes] that are on the disk for us now, over all paths.
+  std::int64_t allocated_bytes() const;
+  /// [bytes] that `reserve` of the same arguments would take per path, and what is free there: for
+  /// the plan, which adds things up before anything is allocated.
+  struct Need { std::string path; std::int64_t need = 0; std::int64_t free = 0; bool memory = false; };
+  std::vector<Need> need(std::span<const std::int64_t> tiles, int sections_per_tile,
+                         int tiles_in_flight) const;
+  std::vector<PathReport> report() const;
+  bool checksums() const;
+
+ private:
+  friend class Transfer;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace spillway::store

@@ -58,10 +58,10 @@ struct IoConfig {
   bool checksums = true;                         ///< XXH3-64 of each section; off: trailers
   Switch huge_pages = Switch::automatic;         ///< off: 4 KiB pages; on: an error without them
   int numa_node = -1;                            ///< node of the pools; -1: the kernel's choice
-  bool require_pinned = false;  ///< pin_memory that cannot be had is an error, not a warning
-  bool dump_memory = true;      ///< false: pools are left out of core dumps (MADV_DONTDUMP)
-  double timeout = 30.0;            ///< [s] a wait for I/O or buffers may last
-  double shutdown_timeout = 10.0;   ///< [s] destruction waits for I/O in flight
+  bool require_pinned = false;     ///< pin_memory that cannot be had is an error, not a warning
+  bool dump_memory = true;         ///< false: pools are left out of core dumps (MADV_DONTDUMP)
+  double timeout = 30.0;           ///< [s] a wait for I/O or buffers may last
+  double shutdown_timeout = 10.0;  ///< [s] destruction waits for I/O in flight
 
   bool operator==(const IoConfig&) const = default;
 };
@@ -76,7 +76,7 @@ struct Config {
 
 /// How to read a file whose meaning depends on the engine.
 struct LoadOptions {
-  std::int64_t ds_element_bytes = 2;  ///< width of DeepSpeed's `buffer_size` elements
+  std::int64_t ds_element_bytes = 2;          ///< width of DeepSpeed's `buffer_size` elements
   std::vector<std::string>* notes = nullptr;  ///< receives warnings too, one line each
 };
 

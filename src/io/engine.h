@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/histogram.h"
 #include "io/request.h"
+
 #include "spillway/config.h"
 #include "spillway/error.h"
 
@@ -19,28 +20,29 @@ class Backend;
 
 struct EngineOptions {
   EngineChoice engine = EngineChoice::automatic;
-  std::int64_t block_size = 1024 * 1024;         ///< [bytes] requests are split into even parts of at most this
-  std::int64_t queue_depth = 64;                 ///< pieces in flight
+  std::int64_t block_size =
+      1024 * 1024;                ///< [bytes] requests are split into even parts of at most this
+  std::int64_t queue_depth = 64;  ///< pieces in flight
   std::int64_t read_budget = 16 * 1024 * 1024;   ///< [bytes] in flight
   std::int64_t write_budget = 16 * 1024 * 1024;  ///< [bytes] in flight
   std::int64_t threads = 0;                      ///< of the thread engine; 0: chosen
-  double retry_seconds = 10;     ///< how long EAGAIN and its kind are retried
-  bool poll_wait = false;        ///< wait with poll() instead of io_uring_enter (valgrind)
-  double wait_timeout = 30;      ///< [s] default of wait()
+  double retry_seconds = 10;                     ///< how long EAGAIN and its kind are retried
+  bool poll_wait = false;    ///< wait with poll() instead of io_uring_enter (valgrind)
+  double wait_timeout = 30;  ///< [s] default of wait()
 };
 
 /// A file as the engine sees it. The descriptor stays the caller's and outlives remove_file().
 struct FileSpec {
   int fd = -1;
-  std::string name;              ///< stands in messages: the path, or what it was before unlink
-  std::int64_t alignment = 4096; ///< of offsets, lengths and memory
-  bool dsync = false;            ///< write with RWF_DSYNC (buffered files)
+  std::string name;               ///< stands in messages: the path, or what it was before unlink
+  std::int64_t alignment = 4096;  ///< of offsets, lengths and memory
+  bool dsync = false;             ///< write with RWF_DSYNC (buffered files)
 };
 
 struct TransferStats {
   std::int64_t operations = 0;  ///< pieces
   std::int64_t bytes = 0;
-  Histogram latency;            ///< [ns] of requests, from submit to done
+  Histogram latency;  ///< [ns] of requests, from submit to done
 };
 
 struct EngineStats {
@@ -54,14 +56,14 @@ struct EngineStats {
 
 /// What runs, and why: for the log, `doctor` and the benches.
 struct EngineReport {
-  std::string engine;                ///< "io_uring" or "threads" (or a test's)
-  std::vector<std::string> reasons;  ///< why not io_uring; which features were refused
-  std::vector<std::string> features; ///< "DEFER_TASKRUN", "fixed buffers", ...
+  std::string engine;                 ///< "io_uring" or "threads" (or a test's)
+  std::vector<std::string> reasons;   ///< why not io_uring; which features were refused
+  std::vector<std::string> features;  ///< "DEFER_TASKRUN", "fixed buffers", ...
 };
 
 struct ShutdownResult {
-  bool clean = true;                    ///< nothing is in flight any more
-  std::vector<std::string> abandoned;   ///< requests that the device never answered
+  bool clean = true;                   ///< nothing is in flight any more
+  std::vector<std::string> abandoned;  ///< requests that the device never answered
 };
 
 /// Moves bytes between memory and files: splits, queues, retries, completes.

@@ -4,18 +4,19 @@
 #include <string>
 #include <vector>
 
-#include "spillway/config.h"
 #include "sys/file.h"
+
+#include "spillway/config.h"
 
 namespace spillway::io {
 
 /// What one open data file can do, found by doing it.
 struct FileProbe {
   sys::FileFacts facts;
-  bool direct = false;           ///< O_DIRECT is on and really bypasses the page cache
-  std::string how;               ///< the proof, or why not: one line
-  std::int64_t alignment = 4096; ///< max(4096, what the file system asks for)
-  bool dsync = false;            ///< buffered on a disk: write with RWF_DSYNC
+  bool direct = false;            ///< O_DIRECT is on and really bypasses the page cache
+  std::string how;                ///< the proof, or why not: one line
+  std::int64_t alignment = 4096;  ///< max(4096, what the file system asks for)
+  bool dsync = false;             ///< buffered on a disk: write with RWF_DSYNC
 };
 
 /// Turns O_DIRECT on (fcntl) where `want` allows it, proves it with an aligned write and read in

@@ -53,10 +53,10 @@ class Request {
   friend class Core;
   std::atomic<RequestState> state_{RequestState::idle};
   Outcome outcome_;
-  Request* next_ = nullptr;      // in one of the engine's queues
+  Request* next_ = nullptr;  // in one of the engine's queues
   Request* previous_ = nullptr;
-  std::int64_t cut_ = 0;         // [bytes] already handed out as pieces
-  std::int32_t pieces_ = 0;      // of these, still under way
+  std::int64_t cut_ = 0;     // [bytes] already handed out as pieces
+  std::int32_t pieces_ = 0;  // of these, still under way
   std::int64_t submitted_ns_ = 0;
 };
 

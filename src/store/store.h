@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "io/engine.h"
+
 #include "spillway/config.h"
 
 namespace spillway::store {
@@ -20,8 +21,8 @@ inline constexpr SectionId no_section{0xffffffffu};
 
 struct StoreOptions {
   std::vector<std::filesystem::path> paths;
-  std::vector<std::int64_t> weights;        ///< per path; empty: alike
-  std::int64_t stripe_unit = 1024 * 1024;   ///< [bytes]
+  std::vector<std::int64_t> weights;       ///< per path; empty: alike
+  std::int64_t stripe_unit = 1024 * 1024;  ///< [bytes]
   bool checksums = true;
   Switch direct = Switch::automatic;
   std::int64_t block_size = 1024 * 1024;
@@ -30,12 +31,12 @@ struct StoreOptions {
 /// One path as it was found.
 struct PathReport {
   std::string path;
-  std::string directory;      ///< ours, under it
+  std::string directory;  ///< ours, under it
   std::string file_system;
   bool direct = false;
-  std::string how;            ///< proof or reason
+  std::string how;               ///< proof or reason
   bool space_guaranteed = true;  ///< preallocated space cannot run out on overwrite
-  bool memory = false;        ///< tmpfs: the plan counts it as memory
+  bool memory = false;           ///< tmpfs: the plan counts it as memory
   std::int64_t alignment = 4096;
   std::int64_t allocated_bytes = 0;
   std::int64_t read_bytes = 0, written_bytes = 0;
@@ -68,7 +69,7 @@ class Transfer {
   void add_write(SectionId section, const std::byte* from, std::uint64_t seal);
 
   void submit(io::Service service, Callback callback, void* context);
-  void promote();        ///< a queued prefetch becomes a demand
+  void promote();  ///< a queued prefetch becomes a demand
   bool in_flight() const;
   /// True when all was still queued and is now taken back; its callback runs with `cancelled`.
   bool cancel();
@@ -136,7 +137,12 @@ class Store {
   std::int64_t allocated_bytes() const;
   /// [bytes] that `reserve` of the same arguments would take per path, and what is free there: for
   /// the plan, which adds things up before anything is allocated.
-  struct Need { std::string path; std::int64_t need = 0; std::int64_t free = 0; bool memory = false; };
+  struct Need {
+    std::string path;
+    std::int64_t need = 0;
+    std::int64_t free = 0;
+    bool memory = false;
+  };
   std::vector<Need> need(std::span<const std::int64_t> tiles, int sections_per_tile,
                          int tiles_in_flight) const;
   std::vector<PathReport> report() const;

@@ -1,0 +1,11 @@
+#pragma once
+
+/// Everything.
+#include "spillway/config.h"
+#include "spillway/context.h"
+#include "spillway/dtype.h"
+#include "spillway/error.h"
+#include "spillway/log.h"
+#include "spillway/optimizer_swapper.h"
+#include "spillway/pass.h"
+#include "spillway/stats.h"

@@ -82,8 +82,9 @@ struct LoadOptions {
 
 /// Reads a native config or a DeepSpeed `ds_config.json` (recognised by `zero_optimization`), then
 /// validates it. Warnings go to the log and to `options.notes`.
-/// Throws Error: not_found, permission_denied, invalid_config with all problems of the file, each
-/// with its JSON path (a syntax error with line and column). Nothing is created. Thread-safe.
+/// Throws Error: not_found, permission_denied, io_error, invalid_config with all problems of the
+/// file, each on a line with its JSON path (a syntax error with line and column), after a first
+/// line with the file's name and their number. Nothing is created. Thread-safe.
 Config load_config(const std::filesystem::path& file, const LoadOptions& options = {});
 
 /// The same from text; `name` stands for the file in messages.
@@ -91,18 +92,21 @@ Config parse_config(std::string_view json, const LoadOptions& options = {},
                     std::string_view name = "config");
 
 /// Checks ranges and the rules across fields, without looking at the machine.
-/// Throws Error invalid_config with every problem.
+/// Throws Error invalid_config with every problem, as load_config does.
 void validate(const Config& config);
 
 /// Checks that every nvme_path in use is a writable directory, and that no two are the same one.
 /// Throws Error invalid_config with every problem. Creates nothing.
 void check_paths(const Config& config);
 
-/// Native JSON, every field written out; `parse_config(to_json(c)) == c`.
+/// Native JSON, every field written out; `parse_config(to_json(c)) == c` for every valid `c`.
+/// Throws Error invalid_argument for what JSON cannot hold: a path that is not UTF-8, NaN.
 std::string to_json(const Config& config);
 
 /// A `ds_config.json` fragment with `zero_optimization` and `aio`; `buffer_size` in elements of
-/// `element_bytes`. Throws Error invalid_argument if a size is not a whole number of elements.
+/// `element_bytes`. Settings that DeepSpeed has no name for are written only where they differ from
+/// the defaults: in a section `io` of its own, which DeepSpeed passes over. Throws Error
+/// invalid_argument as to_json does, and if a size is not a whole number of elements.
 std::string to_ds_json(const Config& config, std::int64_t element_bytes = 2);
 
 /// The effective settings, one a line, sizes in bytes: what the log and `--verbose` print.

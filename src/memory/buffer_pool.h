@@ -56,13 +56,25 @@ struct PoolStats {
 /// A fixed budget of host memory, leased in contiguous runs of granules, so that tensors of mixed
 /// sizes share one budget and one larger than a single buffer still fits.
 ///
-/// The budget is `buffer_count * buffer_size` bytes of memory that somebody else mapped; granules
-/// are min(2 MiB, buffer_size rounded up to 4 KiB). An empty pool is back-pressure, not an error.
-/// Free runs are poisoned under AddressSanitizer.
+/// The budget is `buffer_count * buffer_size` bytes of memory that somebody else mapped, and that
+/// many buffers fit side by side (sizes off 4 KiB: given `region_bytes()`). Granules are min(2 MiB,
+/// buffer_size rounded up to 4 KiB); where 2 MiB do not divide the buffer, they are the largest
+/// multiple of 4 KiB below that does (a 3 MiB buffer has two of 1.5 MiB: with whole 2 MiB ones, 3
+/// buffers would not fit into their 9 MiB). The last granule may be shorter, so that one run can be
+/// the whole budget.
+///
+/// An empty pool is back-pressure, not an error. Under AddressSanitizer free runs, and a run's rest
+/// beyond the asked bytes, are poisoned.
 ///
 /// Threads: all members may be called from any thread. It must outlive its leases (checked).
 class BufferPool {
  public:
+  /// [bytes] to map for a pool: buffer_count * buffer_size, with every buffer but the last rounded
+  /// up to 4 KiB, because each starts on 4 KiB (DeepSpeed's 200,000,000 bytes do not end there).
+  /// A pool over the bare product works too, but of such odd buffers one less may fit at a time.
+  /// Throws Error invalid_argument as the constructor does.
+  static std::int64_t region_bytes(std::int64_t buffer_count, std::int64_t buffer_size);
+
   /// `memory` is of at least buffer_count * buffer_size bytes, on 4096, and outlives the pool.
   /// Throws Error invalid_argument (zero, negative, or the product overflows).
   BufferPool(std::span<std::byte> memory, std::int64_t buffer_count, std::int64_t buffer_size,
@@ -73,7 +85,7 @@ class BufferPool {
 
   /// A contiguous run of at least `bytes`, or nullopt when none is free now, or when somebody is
   /// queued whom this would overtake. Never waits. `holder` (a tensor's or tile's name; must
-  /// outlive the lease) stands in the list of holders.
+  /// outlive the lease) stands in the list of holders. Throws Error invalid_argument (bytes <= 0).
   std::optional<BufferLease> try_acquire(std::int64_t bytes, std::string_view holder = {});
 
   /// Waits for a run until `deadline`. Throws Error: does_not_fit (larger than the whole budget,
@@ -94,6 +106,7 @@ class BufferPool {
 
  private:
   friend class BufferLease;
+  BufferLease lease(std::int64_t first_granule, std::int64_t bytes);
   void release(BufferLease& lease) noexcept;
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -4,23 +4,29 @@
 
 namespace spillway::sys {
 
-/// Blocks every signal in the calling thread. I/O threads do so first of all: SIGXFSZ would kill
-/// the process, and handlers of the engine must not run there.
+/// Blocks every signal in the calling thread but those a thread raises by its own fault (SIGSEGV,
+/// SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS: blocked, they would kill without a crash report).
+/// I/O threads do so first of all: SIGXFSZ would kill the process, and handlers of the engine must
+/// not run there.
 void block_all_signals() noexcept;
 
 /// Names the calling thread for debuggers and top (15 characters are kept).
 void name_thread(const char* name) noexcept;
 
-/// The process that called it first for this purpose; compare to find out whether we were forked.
+/// This process. Kept by what must know later whether it was forked: compare.
 int process_id() noexcept;
 
-/// A name of this machine and boot that another host on a shared file system does not have:
-/// 16 hex digits of the machine id and host name.
+/// A name of this machine that another host on a shared file system does not have: 16 hex digits
+/// of a hash of machine id and host name. It survives a reboot, so that leftovers can be swept
+/// (where there is no machine id the boot id stands in, and it does not).
 std::string host_tag();
 
 /// Descriptors that a forked child must not keep: an atfork child handler closes them there, so
 /// that a child (a Python data loader, say) neither holds our locks nor keeps files alive.
+/// Threads: any. A descriptor is forgotten before its number can be used again.
 void close_in_child(int descriptor);
 void forget_in_child(int descriptor) noexcept;
+/// Both ends of a descriptor's life at once: no child forked meanwhile keeps it open.
+void forget_and_close(int descriptor) noexcept;
 
 }  // namespace spillway::sys

@@ -1,0 +1,122 @@
+#include "sys/process.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <fmt/core.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "base/check.h"
+
+namespace spillway::sys {
+namespace {
+
+/// The descriptors that a forked child closes. The mutex is taken in fork()'s prepare handler, so
+/// that no other thread is halfway through the list when the child gets its copy.
+struct ChildList {
+  std::mutex mutex;
+  std::vector<int> descriptors;
+};
+
+// Never destroyed: a fork may come while the process exits.
+ChildList& child_list() {
+  static ChildList& list = *new ChildList;
+  return list;
+}
+
+void before_fork() { child_list().mutex.lock(); }
+void after_fork_in_parent() { child_list().mutex.unlock(); }
+void after_fork_in_child() {
+  ChildList& list = child_list();
+  for (const int descriptor : list.descriptors) ::close(descriptor);
+  list.descriptors.clear();  // frees nothing: the heap may be locked by a thread that is gone
+  list.mutex.unlock();
+}
+
+void watch_forks_once() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    child_list();
+    SPILLWAY_CHECK(::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0,
+                   "no memory for a fork handler");
+  });
+}
+
+void drop_one(std::vector<int>& descriptors, int descriptor) noexcept {
+  const auto at = std::find(descriptors.begin(), descriptors.end(), descriptor);
+  if (at != descriptors.end()) descriptors.erase(at);
+}
+
+/// The first line of a small file; empty where there is none.
+std::string first_line(const char* path) {
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  std::array<char, 256> text{};
+  const auto got = ::read(fd, text.data(), text.size());
+  ::close(fd);
+  if (got <= 0) return {};
+  const std::string_view all(text.data(), static_cast<std::size_t>(got));
+  return std::string(all.substr(0, all.find('\n')));
+}
+
+}  // namespace
+
+void block_all_signals() noexcept {
+  sigset_t set;
+  sigfillset(&set);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS}) sigdelset(&set, fault);
+  ::pthread_sigmask(SIG_SETMASK, &set, nullptr);
+}
+
+void name_thread(const char* name) noexcept {
+  std::array<char, 16> cut{};  // the kernel's limit, with the final zero
+  std::strncpy(cut.data(), name, cut.size() - 1);
+  ::pthread_setname_np(::pthread_self(), cut.data());
+}
+
+int process_id() noexcept { return ::getpid(); }
+
+std::string host_tag() {
+  std::string identity = first_line("/etc/machine-id");
+  // Containers often have no machine id. The boot id is safe in its place: two hosts never share
+  // it, and what a reboot leaves behind is then left alone instead of swept.
+  if (identity.empty() || identity == "uninitialized")
+    identity = first_line("/proc/sys/kernel/random/boot_id");
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  identity += '\n';
+  identity += host.data();
+  return fmt::format("{:016x}", XXH3_64bits(identity.data(), identity.size()));
+}
+
+void close_in_child(int descriptor) {
+  watch_forks_once();
+  ChildList& list = child_list();
+  std::lock_guard lock(list.mutex);
+  list.descriptors.push_back(descriptor);
+}
+
+void forget_in_child(int descriptor) noexcept {
+  ChildList& list = child_list();
+  std::lock_guard lock(list.mutex);
+  drop_one(list.descriptors, descriptor);
+}
+
+void forget_and_close(int descriptor) noexcept {
+  ChildList& list = child_list();
+  std::lock_guard lock(list.mutex);  // no fork between the two: its child would keep it open
+  drop_one(list.descriptors, descriptor);
+  ::close(descriptor);
+}
+
+}  // namespace spillway::sys

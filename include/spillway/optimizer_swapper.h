@@ -20,7 +20,7 @@ namespace spillway {
 class Context;
 namespace swap {
 struct Lease;
-class PassState;
+struct PassState;
 class Swapper;
 }  // namespace swap
 
@@ -97,7 +97,7 @@ class Slice {
 
  private:
   friend class swap::Swapper;
-  friend class swap::PassState;
+  friend struct swap::PassState;
   swap::Lease* lease_ = nullptr;
   std::uint32_t index_ = 0;
 };
@@ -137,8 +137,14 @@ class Tile {
 
 /// One pass over tiles, pulled by the engine:
 ///
-///     for (Run run = swapper.begin_step(n); auto tile = run.next(); tile->commit())
+///     Run run = swapper.begin_step(n);
+///     while (auto tile = run.next()) {
 ///       for (const Slice& slice : tile->slices()) ...
+///       tile->commit();
+///     }
+///
+/// (Not `for (...; auto tile = run.next(); tile->commit())`: GCC destroys the tile before the
+/// third clause, bug 86769. commit() then throws.)
 ///
 /// Reads run ahead and writes behind as the config says. next() and upcoming() may be called by
 /// several threads. Destroying a run early drains what is in flight, logs, throws nothing.
@@ -166,8 +172,9 @@ class Run {
  private:
   friend class swap::Swapper;
   friend class OptimizerSwapper;
-  explicit Run(std::shared_ptr<swap::PassState> pass);
-  std::shared_ptr<swap::PassState> pass_;
+  Run(std::shared_ptr<swap::Swapper> swapper, swap::PassState* pass);
+  std::shared_ptr<swap::Swapper> swapper_;
+  swap::PassState* pass_ = nullptr;
 };
 
 /// Optimizer state that lives on `offload_optimizer.device` and visits host memory tile by tile.

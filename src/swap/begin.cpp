@@ -1,0 +1,212 @@
+// begin(), close(), and what a pass leaves behind.
+
+#include <algorithm>
+#include <exception>
+
+#include "base/log.h"
+#include "base/throw.h"
+#include "swap/swapper.h"
+
+namespace spillway::swap {
+namespace {
+
+std::uint32_t mask_of(const Layout& layout, const StateNames& names, const char* what) {
+  std::uint32_t mask = 0;
+  for (const std::string& name : names.names()) {
+    const int s = layout.find(name);
+    if (s < 0)
+      throw_error(Errc::invalid_argument,
+                  "the pass would {} state \"{}\", which this optimizer does not have", what, name);
+    mask |= 1u << s;
+  }
+  return mask;
+}
+
+}  // namespace
+
+PassState* Swapper::begin(const Pass& request) {
+  seal();
+  return begin(request, nullptr);
+}
+
+PassState* Swapper::begin(const Pass& request, const Internal* internal) {
+  Lock lock(mutex_);
+  if (request.step && *request.step < 0)
+    throw_error(Errc::invalid_argument, "step {} is negative: steps count from 0", *request.step);
+  auto pass = std::make_unique<PassState>();
+  pass->step = request.step;
+  pass->read = mask_of(table_.layout(), request.read, "read");
+  pass->write = mask_of(table_.layout(), request.write, "write");
+  if (request.read.empty() && request.write.empty())
+    pass->read = pass->write =
+        static_cast<std::uint32_t>((std::uint64_t{1} << table_.states()) - 1);
+
+  std::vector<bool> in_pass(table_.units().size(), request.units.all());
+  if (!request.units.all())
+    for (UnitId id : request.units.ids())
+      in_pass[static_cast<std::size_t>(table_.checked(id))] = true;
+  if (!request.only.all()) {
+    pass->every_parameter = false;
+    pass->chosen.assign(table_.params().size(), false);
+    std::vector<bool> needed(in_pass.size(), false);
+    for (ParamId id : request.only.ids()) {
+      const UnitId home = table_.param(table_.checked(id)).unit;
+      pass->chosen[static_cast<std::size_t>(id)] = in_pass[static_cast<std::size_t>(home)];
+      needed[static_cast<std::size_t>(home)] = true;
+    }
+    for (std::size_t u = 0; u < in_pass.size(); ++u) in_pass[u] = in_pass[u] && needed[u];
+  }
+  for (std::size_t u = 0; u < in_pass.size(); ++u)
+    if (in_pass[u]) pass->units.push_back(static_cast<UnitId>(u));
+
+  for (UnitId id : pass->units)
+    if (table_.unit(id).pass != nullptr)
+      throw_error(
+          Errc::busy,
+          "optimizer \"{}\": a pass over unit \"{}\" is open already; finish it (or give its "
+          "tiles back) first. Passes over disjoint units may be open together",
+          options_.name, table_.unit(id).name);
+  finish_failed_writes(lock, *pass);
+  if (internal == nullptr) {
+    check_order(*pass);
+  } else {
+    pass->from = internal->from;
+    pass->to = internal->to;
+    pass->first_tile = internal->first_tile;
+  }
+
+  pass->upcoming.reserve(static_cast<std::size_t>(buffers_) * table_.max_slices());
+  passes_.push_back(std::move(pass));
+  PassState* open = passes_.back().get();
+  for (UnitId id : open->units) table_.unit(id).pass = open;
+  return open;
+}
+
+// A step that was left half done must be finished, and torn parameters written, before anything
+// else reads them.
+void Swapper::check_order(const PassState& pass) const {
+  const bool replaces = pass.read == 0 && !pass.step;
+  std::vector<ParamId> torn;
+  std::string names;
+  for (UnitId id : pass.units) {
+    const UnitRecord& unit = table_.units()[static_cast<std::size_t>(id)];
+    if (unit.unfinished != no_step && pass.step != unit.unfinished && !replaces)
+      throw_error(
+          Errc::step_incomplete,
+          "optimizer \"{}\": step {} was left incomplete in unit \"{}\": some of its tiles are "
+          "new and some are old. Resume it with begin({{.step = {}}}), or load all states "
+          "with a pass that only writes",
+          options_.name, unit.unfinished, unit.name, unit.unfinished);
+    for (const SliceRecord& slice : unit.slices) {
+      if ((slice.torn & pass.read) == 0 || !selects(pass, slice)) continue;
+      if (!torn.empty() && torn.back() == slice.param) continue;
+      torn.push_back(slice.param);
+      if (torn.size() <= 8)
+        names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ",
+                             table_.params()[static_cast<std::size_t>(slice.param)].name);
+    }
+  }
+  if (!torn.empty())
+    throw StepError(
+        fmt::format("optimizer \"{}\": {} parameter(s) are torn between old and new ({}{}): a tile "
+                    "was dropped half changed. Write their states again (write_state, or a pass "
+                    "that only writes) before a pass reads them; `undo` avoids this",
+                    options_.name, torn.size(), names, torn.size() > 8 ? ", ..." : ""),
+        torn);
+}
+
+// Committed bytes that could not be written wait in their buffers: this pass may go on only when
+// those of its units are safe.
+void Swapper::finish_failed_writes(Lock& lock, const PassState& pass) {
+  bool any = false;
+  for (auto& lease : leases_) {
+    if (lease->state != LeaseState::failed) continue;
+    lease->attempts = 0;
+    lease->error.reset();
+    start_write(*lease);
+    any = true;
+  }
+  if (!any) return;
+  double ignored = 0;
+  wait(lock, ignored, "writes of an earlier pass", [&] {
+    return std::none_of(leases_.begin(), leases_.end(), [](const auto& lease) {
+      return lease->state == LeaseState::writing && lease->pass == nullptr;
+    });
+  });
+  for (auto& lease : leases_) {
+    if (lease->state != LeaseState::failed) continue;
+    const UnitId home = table_.tiles()[lease->tile].unit;
+    if (std::find(pass.units.begin(), pass.units.end(), home) != pass.units.end())
+      throw explain(*lease, "is committed and still cannot be written");
+  }
+}
+
+void Swapper::close(PassState* pass) noexcept {
+  Lock lock(mutex_);
+  pass->closed = true;
+  for (auto& lease : leases_) {
+    if (lease->pass != pass) continue;
+    if (lease->state == LeaseState::ready && !lease->claimed)
+      release(*lease);
+    else if (lease->state == LeaseState::reading)
+      lease->transfer->cancel();  // what is in flight comes back soon
+  }
+  pass->draining = true;
+  const TimePoint deadline = deadline_in(io_.timeout);
+  const bool drained =
+      moved_.wait_until(lock, deadline, [&] { return pass->reading == 0 && pass->writing == 0; });
+  pass->draining = false;
+  if (!drained)
+    log::error("optimizer \"{}\": a pass was closed and the device has not answered for {:.0f} s",
+               options_.name, io_.timeout);
+  if (pass->error && !pass->exhausted)
+    log::warning("optimizer \"{}\": a pass ended early: {}", options_.name, pass->error->what());
+  finish(*pass);
+}
+
+// Ends a pass once its Run is gone or has come to the end and nothing of it is under way: its units
+// are free for the next one, and what it left incomplete is marked. So a Run that has been pulled
+// to its end may stay in scope.
+void Swapper::finish(PassState& pass) {
+  if (!(pass.closed || pass.exhausted) || pass.draining || pass.held > 0 || pass.reading > 0 ||
+      pass.writing > 0)
+    return;
+  if (!pass.settled) settle(pass);
+  if (pass.closed) std::erase_if(passes_, [&](const auto& open) { return open.get() == &pass; });
+}
+
+void Swapper::settle(PassState& pass) {
+  pass.settled = true;
+  bool failed = false;
+  for (auto& lease : leases_)
+    if (lease->pass == &pass) {
+      failed |= lease->state == LeaseState::failed;
+      lease->pass = nullptr;  // keeps its bytes for the next begin()
+    }
+  const bool clean = pass.exhausted && pass.dropped == 0 && !failed && !pass.error;
+  const bool replaced = clean && pass.read == 0 && !pass.step && pass.every_parameter;
+  for (UnitId id : pass.units) {
+    UnitRecord& unit = table_.unit(id);
+    unit.pass = nullptr;
+    if (pass.write == 0) continue;
+    if (pass.step) {
+      bool done = clean;
+      if (!done && !failed) {
+        done = true;
+        for (const SliceRecord& slice : unit.slices)
+          done &= slice.step == *pass.step || !selects(pass, slice);
+      }
+      if (done && unit.unfinished == *pass.step) unit.unfinished = no_step;
+      if (!done && pass.committed) unit.unfinished = *pass.step;
+    } else if (replaced) {
+      unit.unfinished = no_step;
+    }
+  }
+  if (pass.step && pass.write != 0 && pass.committed && !clean)
+    log::warning(
+        "optimizer \"{}\": step {} was left early; begin() with the same number resumes it",
+        options_.name, *pass.step);
+  read_ahead_all();
+}
+
+}  // namespace spillway::swap

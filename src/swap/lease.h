@@ -1,0 +1,96 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "memory/buffer_pool.h"
+#include "store/store.h"
+#include "swap/layout.h"
+#include "swap/table.h"
+
+#include "spillway/optimizer_swapper.h"
+
+namespace spillway::swap {
+
+class Swapper;
+
+/// What happens to the tile that a lease stands for. Changed by the swapper alone, under its mutex.
+enum class LeaseState : std::uint8_t {
+  free,
+  reading,  // the device fills the buffer
+  ready,    // filled (or `error` says why not), waiting for next()
+  leased,   // with the engine
+  writing,  // committed, the device empties the buffer
+  failed,   // committed, could not be written; the bytes here are the only ones
+};
+
+/// The place of one tile between table and engine: a buffer and the I/O on it, or, for a resident
+/// tile, its home. Made at seal, used again and again.
+struct Lease {
+  Swapper* swapper = nullptr;
+  std::int16_t index = no_lease;
+  bool resident = false;
+
+  LeaseState state = LeaseState::free;
+  bool claimed = false;  // a thread in next() waits for it
+  PassState* pass = nullptr;
+  std::uint32_t tile = 0;
+  BufferLease memory;
+  std::array<std::byte*, max_states> section{};  // where each state starts
+  std::uint32_t reads = 0;                       // states that were read from the store
+  std::uint32_t writes = 0;                      // states on their way to it
+  std::array<std::uint64_t, max_states> seals{};
+  int attempts = 0;  // of the write
+  std::optional<Error> error;
+  std::unique_ptr<store::Transfer> transfer;
+
+  std::vector<Slice> slices;                              // what the engine sees
+  std::vector<std::uint32_t> slice_index;                 // of each, in its unit
+  std::atomic<std::uint32_t> mutated{0};                  // states that the engine took to change
+  std::unique_ptr<std::atomic<std::uint32_t>[]> touched;  // the same, slice by slice
+  std::uint32_t touched_size = 0;
+  std::byte* undo = nullptr;  // old bytes of a resident tile, laid out as in a full tile
+  bool undo_valid = false;
+  std::vector<std::unique_ptr<Attachment>> attachments;
+  TimePoint handed_out{};
+  double checksum_seconds = 0;
+};
+
+/// One pass, from begin() until nothing of it is in flight or held.
+struct PassState {
+  std::optional<std::int64_t> step;
+  std::uint32_t read = 0, write = 0;  // states
+  bool every_parameter = true;
+  std::vector<bool> chosen;  // by parameter, unless every one is
+  // Of the chosen parameter, only slices that meet these elements (write_state).
+  std::int64_t from = 0, to = INT64_MAX;
+  std::vector<UnitId> units;
+  std::uint32_t first_tile = 0;  // only tiles from here on (initial values of new ones)
+
+  struct Cursor {
+    std::size_t unit = 0, tile = 0;
+    bool operator<(const Cursor& other) const {
+      return unit != other.unit ? unit < other.unit : tile < other.tile;
+    }
+  };
+  Cursor hand;   // the next tile for next()
+  Cursor ahead;  // the next tile to read
+
+  int held = 0, reading = 0, writing = 0;
+  bool closed = false;     // its Run is gone
+  bool draining = false;   // close() waits on this thread and will finish it
+  bool exhausted = false;  // next() has come to the end
+  bool settled = false;    // its units are free again; only the Run still knows it
+  bool committed = false;  // at least one tile was
+  int dropped = 0;
+  std::optional<Error> error;
+  std::vector<ParamId> torn;
+  std::vector<Slice> upcoming;
+};
+
+}  // namespace spillway::swap

@@ -1,0 +1,424 @@
+// Where bytes lie, and the calls between passes: read_state, write_state, reset, add, remove.
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/align.h"
+#include "base/throw.h"
+#include "swap/swapper.h"
+
+namespace spillway::swap {
+
+// ---- where bytes lie
+
+void Swapper::home_sections(const TileRecord& tile, std::array<std::byte*, max_states>& at) const {
+  std::byte* next = tile.home;
+  for (int s = 0; s < table_.states(); ++s) {
+    at[static_cast<std::size_t>(s)] = next;
+    next += table_.home_bytes(tile, s);
+  }
+}
+
+std::byte* Swapper::slice_bytes(const Lease& lease, std::uint32_t unit_slice, int s) const {
+  const UnitRecord& unit = table_.unit_of(table_.tiles()[lease.tile]);
+  const SliceRecord& slice = unit.slices[unit_slice];
+  const ParamRecord& owner = table_.param(slice.param);
+  if (!owner.adopted.empty() && owner.adopted[static_cast<std::size_t>(s)] != nullptr)
+    return owner.adopted[static_cast<std::size_t>(s)] + table_.layout().bytes(s, slice.offset);
+  return lease.section[static_cast<std::size_t>(s)] + table_.offset(unit, unit_slice, s);
+}
+
+std::byte* Swapper::undo_bytes(const Lease& lease, std::uint32_t unit_slice, int s) const {
+  std::byte* at = lease.undo;
+  for (int before = 0; before < s; ++before) at += table_.layout().capacity(before);
+  return at + table_.offset(table_.unit_of(table_.tiles()[lease.tile]), unit_slice, s);
+}
+
+// Gives states that were never written their constant. Adopted memory is the engine's: it holds
+// what it holds.
+void Swapper::fill_unwritten(const TileRecord& tile,
+                             const std::array<std::byte*, max_states>& section,
+                             std::uint32_t states) {
+  const UnitRecord& unit = table_.unit_of(tile);
+  for (int s = 0; s < table_.states(); ++s) {
+    if ((states & (1u << s)) == 0) continue;
+    const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
+    for (std::uint32_t i = tile.first_slice; i < tile.first_slice + tile.slice_count; ++i) {
+      const ParamRecord& owner = table_.param(unit.slices[i].param);
+      if (!owner.adopted.empty() && owner.adopted[static_cast<std::size_t>(s)] != nullptr) continue;
+      std::byte* at = section[static_cast<std::size_t>(s)] + table_.offset(unit, i, s);
+      const auto bytes = static_cast<std::size_t>(
+          align_up(table_.layout().bytes(s, unit.slices[i].count), slice_alignment));
+      fill_constant({at, bytes}, state.dtype, state.initial);
+    }
+  }
+}
+
+std::span<std::byte> Swapper::bytes_of(const Lease& lease, std::uint32_t slice,
+                                       std::string_view name, DType dtype, bool mutate) {
+  const int s = checked_state(name);
+  const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
+  const std::uint32_t bit = 1u << s;
+  const PassState& pass = *lease.pass;
+  if (state.dtype != dtype)
+    throw_error(Errc::invalid_argument, "optimizer \"{}\": state \"{}\" is {}, not {}",
+                options_.name, name, to_string(state.dtype), to_string(dtype));
+  if (((pass.read | pass.write) & bit) == 0)
+    throw_error(Errc::invalid_argument, "optimizer \"{}\": state \"{}\" is not part of this pass",
+                options_.name, name);
+  if (mutate && (pass.write & bit) == 0)
+    throw_error(Errc::invalid_argument,
+                "optimizer \"{}\": this pass only reads state \"{}\": take it as const",
+                options_.name, name);
+  Lease& mutable_lease = const_cast<Lease&>(lease);
+  if (mutate) {
+    mutable_lease.touched[slice].fetch_or(bit, std::memory_order_relaxed);
+    mutable_lease.mutated.fetch_or(bit, std::memory_order_release);
+  }
+  const std::uint32_t index = lease.slice_index[slice];
+  const SliceRecord& record = table_.unit_of(table_.tiles()[lease.tile]).slices[index];
+  return {slice_bytes(lease, index, s),
+          static_cast<std::size_t>(table_.layout().bytes(s, record.count))};
+}
+
+// ---- the table
+
+UnitId Swapper::add_unit(std::string name) {
+  house_->check_process();
+  Lock lock(mutex_);
+  check_no_pass("add_unit");
+  return table_.add_unit(std::move(name));
+}
+
+ParamId Swapper::add(std::string name, std::int64_t elements, const ParamOptions& options) {
+  house_->check_process();
+  ParamId id{};
+  {
+    Lock lock(mutex_);
+    check_no_pass("add");
+    for (const Initial& init : options.init) {
+      const int s = checked_state(init.state);
+      if (elements >= 0 &&
+          static_cast<std::int64_t>(init.values.size()) != table_.layout().bytes(s, elements))
+        throw_error(Errc::invalid_argument,
+                    "parameter \"{}\": init gives {} bytes for state \"{}\" and needs {}", name,
+                    init.values.size(), init.state, table_.layout().bytes(s, elements));
+    }
+    id = table_.add(std::move(name), elements, options);
+  }
+  try {
+    for (const Initial& init : options.init) write_state(id, init.state, 0, init.values);
+  } catch (...) {
+    Lock lock(mutex_);
+    table_.remove(id);
+    throw;
+  }
+  return id;
+}
+
+void Swapper::remove(ParamId id) {
+  house_->check_process();
+  Lock lock(mutex_);
+  check_no_pass("remove");
+  table_.checked(id);
+  // Committed bytes that still wait to be written need their tile no more if it goes now.
+  table_.remove(id);
+  for (auto& lease : leases_)
+    if (lease->state == LeaseState::failed && !table_.tiles()[lease->tile].live) release(*lease);
+}
+
+void Swapper::check_no_pass(const char* call) const {
+  const auto open = std::count_if(passes_.begin(), passes_.end(),
+                                  [](const auto& pass) { return !pass->settled; });
+  if (open > 0)
+    throw_error(Errc::busy, "optimizer \"{}\": {} is a call between passes, and {} run(s) are open",
+                options_.name, call, open);
+}
+
+int Swapper::checked_state(std::string_view name) const {
+  const int s = table_.layout().find(name);
+  if (s >= 0) return s;
+  std::string known;
+  for (const State& state : table_.layout().states())
+    known += (known.empty() ? "\"" : ", \"") + state.name + "\"";
+  throw_error(Errc::invalid_argument, "optimizer \"{}\" has no state \"{}\": it has {}",
+              options_.name, name, known);
+}
+
+void Swapper::check_dtype(std::string_view name, DType dtype) const {
+  const State& state = table_.layout().states()[static_cast<std::size_t>(checked_state(name))];
+  if (state.dtype != dtype)
+    throw_error(Errc::invalid_argument, "optimizer \"{}\": state \"{}\" is {}, not {}",
+                options_.name, name, to_string(state.dtype), to_string(dtype));
+}
+
+void Swapper::check_range(const ParamRecord& param, int s, std::int64_t offset,
+                          std::int64_t bytes) const {
+  const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
+  const std::int64_t values = table_.layout().values(s, param.elements);
+  const std::int64_t unit = width(state.dtype);
+  if (offset < 0 || bytes % unit != 0 || offset > values || bytes / unit > values - offset)
+    throw_error(
+        Errc::invalid_argument,
+        "parameter \"{}\" has {} values of state \"{}\" ({} bytes each); {} bytes from value "
+        "{} are outside",
+        param.name, values, state.name, unit, bytes, offset);
+}
+
+const ParamRecord& Swapper::param(ParamId id) const {
+  Lock lock(mutex_);
+  return table_.param(table_.checked(id));
+}
+
+// ---- read_state
+
+void Swapper::read_state(ParamId id, std::string_view name, std::int64_t offset,
+                         std::span<std::byte> to) {
+  seal();
+  std::lock_guard one_at_a_time(scratch_mutex_);
+  struct Part {
+    std::uint32_t tile, slice;
+    std::int64_t first, from, bytes;
+  };
+  std::vector<Part> parts;
+  int s = 0;
+  {
+    Lock lock(mutex_);
+    s = checked_state(name);
+    const ParamRecord& record = table_.param(table_.checked(id));
+    check_range(record, s, offset, static_cast<std::int64_t>(to.size()));
+    const std::int64_t begin =
+        offset * width(table_.layout().states()[static_cast<std::size_t>(s)].dtype);
+    const std::int64_t end = begin + static_cast<std::int64_t>(to.size());
+    const UnitRecord& unit = table_.unit(record.unit);
+    for (std::uint32_t t : unit.tiles) {
+      const TileRecord& tile = table_.tiles()[t];
+      if (tile.first_slice >= record.first_slice + record.slice_count ||
+          tile.first_slice + tile.slice_count <= record.first_slice)
+        continue;
+      for (std::uint32_t i = tile.first_slice; i < tile.first_slice + tile.slice_count; ++i) {
+        const SliceRecord& slice = unit.slices[i];
+        if (slice.param != id) continue;
+        const std::int64_t start = table_.layout().bytes(s, slice.offset);
+        const std::int64_t low = std::max(begin, start);
+        const std::int64_t high = std::min(end, start + table_.layout().bytes(s, slice.count));
+        if (low >= high) continue;
+        if (slice.torn & (1u << s))
+          throw StepError(
+              fmt::format("optimizer \"{}\": parameter \"{}\" is torn between old and new: "
+                          "write its states again",
+                          options_.name, record.name),
+              {id});
+        parts.push_back({t, i, low - start, low - begin, high - low});
+      }
+    }
+  }
+  for (const Part& part : parts)
+    read_slice(
+        part.tile, part.slice, s, part.first,
+        to.subspan(static_cast<std::size_t>(part.from), static_cast<std::size_t>(part.bytes)));
+}
+
+// The last committed bytes of one slice, from byte `first` on: from memory where they are there,
+// else from the store.
+void Swapper::read_slice(std::uint32_t index, std::uint32_t unit_slice, int s, std::int64_t first,
+                         std::span<std::byte> to) {
+  const std::uint32_t bit = 1u << s;
+  Lock lock(mutex_);
+  for (int attempt = 0;; ++attempt) {
+    const TileRecord& tile = table_.tiles()[index];
+    const Lease* lease =
+        tile.lease == no_lease ? nullptr : leases_[static_cast<std::size_t>(tile.lease)].get();
+    const std::byte* from = nullptr;
+    if (lease != nullptr && !lease->resident && (lease->writes & bit) != 0 &&
+        (lease->state == LeaseState::writing || lease->state == LeaseState::failed)) {
+      from = slice_bytes(*lease, unit_slice, s);
+    } else if (tile.resident) {
+      if (lease != nullptr && (lease->pass->write & bit) != 0) {
+        if (!lease->undo_valid)
+          throw_error(
+              Errc::busy,
+              "optimizer \"{}\": {} is with the engine for writing, and memory is its home: "
+              "read it after the commit, or set OptimizerOptions::undo",
+              options_.name, table_.describe(tile));
+        from = undo_bytes(*lease, unit_slice, s);
+      } else if ((tile.written & bit) != 0) {
+        Lease home;
+        home.tile = index;
+        home_sections(tile, home.section);
+        from = slice_bytes(home, unit_slice, s);
+      }
+    }
+    if (from == nullptr && (tile.written & bit) == 0) {
+      const UnitRecord& unit = table_.unit_of(tile);
+      const ParamRecord& owner = table_.param(unit.slices[unit_slice].param);
+      if (owner.adopted.empty() || owner.adopted[static_cast<std::size_t>(s)] == nullptr) {
+        const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
+        fill_constant(to, state.dtype, state.initial);
+        return;
+      }
+      from = owner.adopted[static_cast<std::size_t>(s)] +
+             table_.layout().bytes(s, unit.slices[unit_slice].offset);
+    }
+    if (from != nullptr) {
+      std::memcpy(to.data(), from + first, to.size());
+      return;
+    }
+    const std::uint32_t version = tile.version;
+    try {
+      read_section(lock, index, s);
+    } catch (const Error& error) {
+      if (!lock.owns_lock()) lock.lock();
+      // The tile was committed meanwhile and its entry has flipped: these are not its bytes.
+      const TileRecord& now = table_.tiles()[index];
+      if (error.code() == Errc::corrupt && attempt < 16 &&
+          (now.version != version || now.lease != no_lease))
+        continue;
+      throw;
+    }
+    const std::int64_t at =
+        table_.offset(table_.unit_of(table_.tiles()[index]), unit_slice, s) + first;
+    std::memcpy(to.data(), scratch_.data() + at, to.size());
+    return;
+  }
+}
+
+void Swapper::scratch_done(store::Transfer&, void* context) {
+  Swapper& self = *static_cast<Swapper*>(context);
+  std::lock_guard lock(self.scratch_done_mutex_);
+  self.scratch_in_flight_ = false;
+  self.scratch_moved_.notify_all();
+}
+
+// Reads one section into the scratch memory and verifies it. Unlocks while it waits.
+void Swapper::read_section(Lock& lock, std::uint32_t index, int s) {
+  const TileRecord& tile = table_.tiles()[index];
+  const store::SectionId section = table_.section(tile, s);
+  const std::int64_t need = store_->footprint(section);
+  const TimePoint deadline = deadline_in(io_.timeout);
+  const auto idle = [&] { return !scratch_in_flight_; };
+  {
+    Lock done(scratch_done_mutex_);
+    if (!scratch_moved_.wait_until(done, deadline, idle)) timed_out("an earlier read_state");
+  }
+  if (scratch_.bytes() < need) {
+    RegionOptions region = region_options(options_.name + " scratch", false);
+    region.pin = region.require_pinned = false;
+    scratch_ = PinnedRegion(need, region);
+  }
+  if (!scratch_transfer_) scratch_transfer_ = std::make_unique<store::Transfer>(*store_, 1);
+  scratch_transfer_->clear();
+  scratch_transfer_->add_read(section, scratch_.data());
+  scratch_in_flight_ = true;
+  try {
+    scratch_transfer_->submit(io::Service::demand, scratch_done, this);
+  } catch (...) {
+    scratch_in_flight_ = false;
+    throw;
+  }
+  lock.unlock();
+  {
+    Lock done(scratch_done_mutex_);
+    if (!scratch_moved_.wait_until(done, deadline, idle)) timed_out("read_state");
+  }
+  if (!scratch_transfer_->ok()) throw scratch_transfer_->error();
+  store_->verify(section, scratch_.data());
+  lock.lock();
+  stats_.bytes_read += need;
+}
+
+// ---- write_state, reset
+
+void Swapper::write_state(ParamId id, std::string_view name, std::int64_t offset,
+                          std::span<const std::byte> from) {
+  seal();
+  Pass request;
+  request.only = {id};
+  request.write = {name};
+  std::int64_t begin_byte = 0, end_byte = 0;
+  Internal internal;
+  int s = 0;
+  {
+    Lock lock(mutex_);
+    s = checked_state(name);
+    const ParamRecord& record = table_.param(table_.checked(id));
+    check_range(record, s, offset, static_cast<std::int64_t>(from.size()));
+    if (from.empty()) return;
+    const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
+    begin_byte = offset * width(state.dtype);
+    end_byte = begin_byte + static_cast<std::int64_t>(from.size());
+    internal.from = offset * state.elements_per_value;
+    internal.to = end_byte / width(state.dtype) * state.elements_per_value;
+    const bool whole = begin_byte == 0 && end_byte == table_.layout().bytes(s, record.elements);
+    if (!whole) request.read = {name};
+    const UnitRecord& unit = table_.unit(record.unit);
+    for (std::uint32_t i = record.first_slice; i < record.first_slice + record.slice_count; ++i) {
+      const std::int64_t start = table_.layout().bytes(s, unit.slices[i].offset);
+      const std::int64_t end = start + table_.layout().bytes(s, unit.slices[i].count);
+      if ((unit.slices[i].torn & (1u << s)) != 0 && end > begin_byte && start < end_byte &&
+          (start < begin_byte || end > end_byte))
+        throw StepError(
+            fmt::format("optimizer \"{}\": parameter \"{}\" is torn between old and new: "
+                        "write state \"{}\" whole",
+                        options_.name, record.name, name),
+            {id});
+    }
+  }
+  PassState* pass = begin(request, &internal);
+  try {
+    while (auto tile = next(*pass)) {
+      for (const Slice& slice : tile->slices()) {
+        const std::int64_t start = table_.layout().bytes(s, slice.offset);
+        const auto bytes =
+            slice.raw(name, table_.layout().states()[static_cast<std::size_t>(s)].dtype, true);
+        const std::int64_t low = std::max(begin_byte, start);
+        const std::int64_t high =
+            std::min(end_byte, start + static_cast<std::int64_t>(bytes.size()));
+        if (low < high)
+          std::memcpy(bytes.data() + (low - start), from.data() + (low - begin_byte),
+                      static_cast<std::size_t>(high - low));
+      }
+      tile->commit();
+    }
+  } catch (...) {
+    close(pass);
+    throw;
+  }
+  close(pass);
+}
+
+void Swapper::reset(std::string_view name, double value) {
+  house_->check_process();
+  Lock lock(mutex_);
+  check_no_pass("reset");
+  const int s = checked_state(name);
+  const std::uint32_t bit = 1u << s;
+  const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
+  check_constant(state, value);
+  table_.layout().set_initial(s, value);
+  for (auto& lease : leases_) {
+    if (lease->state != LeaseState::failed) continue;
+    lease->writes &= ~bit;
+    if (lease->writes == 0) release(*lease);
+  }
+  for (TileRecord& tile : table_.tiles()) {
+    if (!tile.live) continue;
+    tile.written &= ~bit;
+    if (!tile.resident && store_->written(table_.section(tile, s)))
+      store_->forget(table_.section(tile, s));
+    UnitRecord& unit = table_.unit_of(tile);
+    for (std::uint32_t i = tile.first_slice; i < tile.first_slice + tile.slice_count; ++i) {
+      SliceRecord& slice = unit.slices[i];
+      slice.torn &= ~bit;
+      slice.step = no_step;
+      const ParamRecord& owner = table_.param(slice.param);
+      if (owner.adopted.empty() || owner.adopted[static_cast<std::size_t>(s)] == nullptr) continue;
+      fill_constant(
+          {owner.adopted[static_cast<std::size_t>(s)] + table_.layout().bytes(s, slice.offset),
+           static_cast<std::size_t>(table_.layout().bytes(s, slice.count))},
+          state.dtype, value);
+    }
+  }
+}
+
+}  // namespace spillway::swap

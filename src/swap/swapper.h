@@ -1,0 +1,174 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "memory/buffer_pool.h"
+#include "memory/pinned_region.h"
+#include "swap/house.h"
+#include "swap/lease.h"
+#include "swap/table.h"
+
+#include "spillway/optimizer_swapper.h"
+
+namespace spillway::swap {
+
+/// The optimizer swapper behind the public one: a table of tiles, a few leases, and one mutex.
+///
+/// The pipeline advances from two sides: next(), commit() and drop() on the engine's threads, and
+/// the completions on the I/O thread, which start the next reads themselves, so that the device's
+/// queue stays full while the engine computes. Checksums, fills and copies run on the engine's
+/// threads without the mutex. The mutex may be held while requests are submitted, never while
+/// waiting for the I/O thread, except where no request of ours can be in flight (add, seal).
+class Swapper {
+ public:
+  Swapper(std::shared_ptr<House> house, OptimizerOptions options);
+  ~Swapper();
+
+  UnitId add_unit(std::string name);
+  ParamId add(std::string name, std::int64_t elements, const ParamOptions& options);
+  void remove(ParamId id);
+  void seal();
+
+  PassState* begin(const Pass& pass);
+  std::optional<Tile> next(PassState& pass);
+  std::span<const Slice> upcoming(PassState& pass);
+  /// Drains and forgets the pass; what is still held keeps it alive until it comes back.
+  void close(PassState* pass) noexcept;
+  void commit(Lease& lease);
+  void drop(Lease& lease) noexcept;
+  std::span<std::byte> bytes_of(const Lease& lease, std::uint32_t slice, std::string_view state,
+                                DType dtype, bool mutate);
+
+  void read_state(ParamId id, std::string_view state, std::int64_t offset, std::span<std::byte> to);
+  void write_state(ParamId id, std::string_view state, std::int64_t offset,
+                   std::span<const std::byte> from);
+  void reset(std::string_view state, double value);
+  void check_dtype(std::string_view state, DType dtype) const;
+
+  const ParamRecord& param(ParamId id) const;
+  OptimizerStats stats() const;
+  bool forked() const noexcept { return house_->forked(); }
+  House& house() { return *house_; }
+
+  /// Waits for what is in flight, up to io.shutdown_timeout. False: the device has not answered,
+  /// or the engine still holds tiles; the swapper must then live for ever.
+  bool quiesce() noexcept;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  // A pass of ours inside a call: it may run where an engine's would be refused.
+  struct Internal {
+    std::int64_t from = 0, to = INT64_MAX;
+    std::uint32_t first_tile = 0;
+  };
+
+  // seal.cpp
+  bool sealed() const { return sealed_once_ && sealed_tiles_ == table_.tiles().size(); }
+  void make_pool();
+  void make_homes(std::int64_t bytes);
+  void make_leases(bool residents);
+  std::int64_t home_bytes(const TileRecord& tile) const;
+  RegionOptions region_options(std::string name, bool pool) const;
+  void write_initial_values(std::size_t first_new_tile);
+
+  // begin.cpp
+  PassState* begin(const Pass& pass, const Internal* internal);
+  void check_order(const PassState& pass) const;
+  void finish_failed_writes(Lock& lock, const PassState& pass);
+  void finish(PassState& pass);
+  void settle(PassState& pass);
+
+  // pass.cpp
+  bool selects(const PassState& pass, const SliceRecord& slice) const;
+  bool yields(const PassState& pass, const SliceRecord& slice) const;
+  bool visits(const PassState& pass, const TileRecord& tile) const;
+  TileRecord* find(const PassState& pass, PassState::Cursor& at, std::uint32_t& index);
+  Lease* claim(Lock& lock, PassState& pass);
+  Lease& take_buffer(Lock& lock, PassState& pass);
+  Lease* free_lease(bool resident);
+  bool revoke_prefetch(const PassState& pass);
+  void assign(Lease& lease, PassState& pass, std::uint32_t tile);
+  void start_read(Lease& lease, io::Service service);
+  void read_ahead(PassState& pass);
+  void read_ahead_all();
+  void prepare(Lease& lease);
+  void build_slices(Lease& lease);
+  void drain(Lock& lock, PassState& pass);
+  void release(Lease& lease) noexcept;
+  void returned(PassState* pass) noexcept;
+  void mark_committed(Lease& lease, std::uint32_t states);
+  void start_write(Lease& lease) noexcept;
+  void check_healthy(const PassState& pass) const;
+  template <typename Ready>
+  void wait(Lock& lock, double& stall, const char* what, Ready ready) {
+    if (ready()) return;
+    const TimePoint start = Clock::now();
+    const bool in_time = moved_.wait_until(lock, deadline_in(io_.timeout), ready);
+    stall += seconds_between(start, Clock::now());
+    if (!in_time) timed_out(what);
+  }
+  [[noreturn]] void timed_out(const char* what) const;
+  static void read_done(store::Transfer& transfer, void* context);
+  static void write_done(store::Transfer& transfer, void* context);
+  Error explain(const Lease& lease, const char* doing) const;
+
+  // state.cpp
+  std::byte* slice_bytes(const Lease& lease, std::uint32_t unit_slice, int s) const;
+  void home_sections(const TileRecord& tile, std::array<std::byte*, max_states>& at) const;
+  void fill_unwritten(const TileRecord& tile, const std::array<std::byte*, max_states>& section,
+                      std::uint32_t states);
+  void read_slice(std::uint32_t tile, std::uint32_t slice, int s, std::int64_t first,
+                  std::span<std::byte> to);
+  void read_section(Lock& lock, std::uint32_t tile, int s);
+  static void scratch_done(store::Transfer& transfer, void* context);
+  int checked_state(std::string_view state) const;
+  std::byte* undo_bytes(const Lease& lease, std::uint32_t unit_slice, int s) const;
+  void check_range(const ParamRecord& param, int s, std::int64_t offset, std::int64_t bytes) const;
+  void check_no_pass(const char* call) const;
+
+  const std::shared_ptr<House> house_;
+  const OptimizerOptions options_;
+  const OffloadOptimizerConfig offload_;
+  const IoConfig io_;
+  store::Store* const store_;  // null: devices none and cpu
+  const int buffers_;
+  const int max_held_;
+
+  std::mutex seal_mutex_;  // one thread seals; before mutex_
+  mutable std::mutex mutex_;
+  std::condition_variable moved_;
+  Table table_;
+  bool sealed_once_ = false;
+  std::size_t sealed_tiles_ = 0;
+  std::vector<std::unique_ptr<PassState>> passes_;
+  int held_ = 0;
+  int demands_ = 0;  // threads in next() that wait for a buffer: reads ahead stand back
+  OptimizerStats stats_;
+
+  // Order matters: leases and pools go before the memory they lie in.
+  PinnedRegion pool_region_;
+  PinnedRegion undo_region_;
+  std::vector<PinnedRegion> homes_;
+  std::unique_ptr<BufferPool> pool_;
+  std::vector<std::unique_ptr<Lease>> leases_;  // buffers_ with buffers, then those for residents
+
+  // read_state: one at a time (scratch_mutex_ comes before mutex_). Its completion needs none of
+  // the mutexes that are held while the I/O thread is waited for.
+  std::mutex scratch_mutex_;
+  PinnedRegion scratch_;
+  std::unique_ptr<store::Transfer> scratch_transfer_;
+  std::mutex scratch_done_mutex_;
+  std::condition_variable scratch_moved_;
+  bool scratch_in_flight_ = false;
+};
+
+}  // namespace spillway::swap

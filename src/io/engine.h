@@ -124,7 +124,8 @@ class Engine {
 
   /// Takes no more requests, cancels what is queued, waits for what is in flight until `timeout`
   /// [s], then gives the back-end up without freeing what the kernel may still write to: the
-  /// caller must then keep (leak) the memory of those requests. Idempotent.
+  /// caller must then keep (leak) the memory of those requests, and leave their files open.
+  /// Idempotent.
   ShutdownResult shutdown(double timeout);
 
   EngineReport report() const;

@@ -25,6 +25,8 @@ struct Outcome {
 };
 
 class Engine;
+class RequestList;
+struct DataFile;
 
 /// One transfer between memory and a file. The owner fills in the public fields while it is idle,
 /// keeps it in place and alive from submit to done, and may use it again after that. The engine
@@ -32,7 +34,9 @@ class Engine;
 class Request {
  public:
   /// Runs on the I/O thread, one at a time per engine; may submit, must not wait (checked). What
-  /// it throws is logged and becomes the request's error (EIO).
+  /// it throws is logged and becomes the request's error (EIO). The request is done when it begins
+  /// and the engine touches it no more (unless it throws), so that it may be submitted again or
+  /// given away there; Engine::wait() also waits for the callback to return.
   using Callback = void (*)(Request& request, void* context);
 
   Op op = Op::read;
@@ -51,13 +55,18 @@ class Request {
  private:
   friend class Engine;
   friend class Core;
+  friend class Scheduler;
+  friend class RequestList;
   std::atomic<RequestState> state_{RequestState::idle};
   Outcome outcome_;
   Request* next_ = nullptr;  // in one of the engine's queues
   Request* previous_ = nullptr;
+  RequestList* list_ = nullptr;  // that queue
+  DataFile* at_ = nullptr;
   std::int64_t cut_ = 0;     // [bytes] already handed out as pieces
   std::int32_t pieces_ = 0;  // of these, still under way
   std::int64_t submitted_ns_ = 0;
+  bool held_ = false;  // a lost back-end may still move its bytes
 };
 
 }  // namespace spillway::io

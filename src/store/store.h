@@ -36,6 +36,7 @@ struct PathReport {
   bool direct = false;
   std::string how;               ///< proof or reason
   bool space_guaranteed = true;  ///< preallocated space cannot run out on overwrite
+  std::string space_reason;      ///< why not
   bool memory = false;           ///< tmpfs: the plan counts it as memory
   std::int64_t alignment = 4096;
   std::int64_t allocated_bytes = 0;
@@ -49,7 +50,10 @@ class Store;
 /// per buffer and used again and again; allocates only while it is made.
 ///
 /// Life: clear(), add_...(), submit(), [callback on the I/O thread], then idle again. One owner at
-/// a time; the owner keeps it alive until its callback has begun.
+/// a time; the owner keeps it alive until its callback has begun (for ever, if the engine was shut
+/// down with its requests abandoned). The callback may clear, submit again or destroy it. A read
+/// keeps the bytes that it reads in place, so it may run beside a write of the same section: it
+/// gets what was there when it was submitted.
 class Transfer {
  public:
   /// `failed` is the first section that failed (no_section: none) and `error` its reason.
@@ -68,11 +72,19 @@ class Transfer {
   /// (before the callback); when one fails, none does and the fresh slots are given back.
   void add_write(SectionId section, const std::byte* from, std::uint64_t seal);
 
+  /// Throws Error: shut_down, forked, busy (all spares are between old and new: more tiles are
+  /// being written than reserve() was told). Then it is idle and nothing has changed. What happens
+  /// after that is told by the callback.
   void submit(io::Service service, Callback callback, void* context);
   void promote();  ///< a queued prefetch becomes a demand
   bool in_flight() const;
   /// True when all was still queued and is now taken back; its callback runs with `cancelled`.
+  /// False: it goes on as if nothing had been asked.
   bool cancel();
+  /// Compares a section that this transfer has read with what was in its place when it was
+  /// submitted, even if it has been overwritten since. Throws Error corrupt as Store::verify().
+  /// Requires: ok().
+  void verify(SectionId section, const std::byte* data) const;
 
   bool ok() const;
   bool cancelled() const;
@@ -113,11 +125,12 @@ class Store {
   /// payload bytes (0: no section there; it gets an id that must not be used), plus spare slots so
   /// that `tiles_in_flight + 1` tiles can be written while their old sections live. Returns the
   /// first of the dense ids. Throws Error no_space naming the full path, the bytes needed and
-  /// free; then nothing has changed.
-  SectionId reserve(std::span<const std::int64_t> tiles, int sections_per_tile,
-                    int tiles_in_flight);
+  /// free; then nothing has changed. Reservations of one `owner` (a swapper) share their spares;
+  /// owners that write at the same time need numbers of their own. Not from a callback.
+  SectionId reserve(std::span<const std::int64_t> tiles, int sections_per_tile, int tiles_in_flight,
+                    int owner = 0);
   /// Gives sections and their space back. Requires: no transfer touches them. Ids are not reused
-  /// until the whole run that reserve() returned is released.
+  /// until the whole run that reserve() returned is released. Not from a callback.
   void release(SectionId first, std::int64_t count);
 
   bool written(SectionId section) const;
@@ -129,7 +142,8 @@ class Store {
   /// Prepares a section's buffer for writing, on the compute side: computes its checksum, or puts
   /// the trailer behind it. `data` has footprint(section) bytes. Returns the seal for add_write().
   std::uint64_t seal(SectionId section, std::byte* data) const;
-  /// Compares what was read with what was written. Throws Error corrupt naming file and offset.
+  /// Compares what was read with what was written last. Throws Error corrupt naming file and
+  /// offset. Requires: written.
   void verify(SectionId section, const std::byte* data) const;
 
   std::int64_t alignment() const;
@@ -144,7 +158,7 @@ class Store {
     bool memory = false;
   };
   std::vector<Need> need(std::span<const std::int64_t> tiles, int sections_per_tile,
-                         int tiles_in_flight) const;
+                         int tiles_in_flight, int owner = 0) const;
   std::vector<PathReport> report() const;
   bool checksums() const;
 

@@ -24,13 +24,18 @@ std::uint32_t mask_of(const Layout& layout, const StateNames& names, const char*
 
 }  // namespace
 
-PassState* Swapper::begin(const Pass& request) {
-  seal();
-  return begin(request, nullptr);
-}
+PassState* Swapper::begin(const Pass& request) { return begin(request, nullptr); }
 
 PassState* Swapper::begin(const Pass& request, const Internal* internal) {
-  Lock lock(mutex_);
+  const bool sealing = internal != nullptr && internal->sealing;
+  Lock lock(mutex_, std::defer_lock);
+  do {  // whenever the mutex was let go, somebody may have added parameters
+    if (lock.owns_lock()) lock.unlock();
+    if (!sealing) seal();
+    lock.lock();
+    retry_failed_writes();
+    await_leftovers(lock);
+  } while (!sealing && !sealed());
   if (request.step && *request.step < 0)
     throw_error(Errc::invalid_argument, "step {} is negative: steps count from 0", *request.step);
   auto pass = std::make_unique<PassState>();
@@ -66,7 +71,11 @@ PassState* Swapper::begin(const Pass& request, const Internal* internal) {
           "optimizer \"{}\": a pass over unit \"{}\" is open already; finish it (or give its "
           "tiles back) first. Passes over disjoint units may be open together",
           options_.name, table_.unit(id).name);
-  finish_failed_writes(lock, *pass);
+  for (auto& lease : leases_)
+    if (lease->state == LeaseState::failed &&
+        std::find(pass->units.begin(), pass->units.end(), table_.tiles()[lease->tile].unit) !=
+            pass->units.end())
+      throw explain(*lease, "is committed and still cannot be written");
   if (internal == nullptr) {
     check_order(*pass);
   } else {
@@ -86,8 +95,6 @@ PassState* Swapper::begin(const Pass& request, const Internal* internal) {
 // else reads them.
 void Swapper::check_order(const PassState& pass) const {
   const bool replaces = pass.read == 0 && !pass.step;
-  std::vector<ParamId> torn;
-  std::string names;
   for (UnitId id : pass.units) {
     const UnitRecord& unit = table_.units()[static_cast<std::size_t>(id)];
     if (unit.unfinished != no_step && pass.step != unit.unfinished && !replaces)
@@ -97,48 +104,59 @@ void Swapper::check_order(const PassState& pass) const {
           "new and some are old. Resume it with begin({{.step = {}}}), or load all states "
           "with a pass that only writes",
           options_.name, unit.unfinished, unit.name, unit.unfinished);
-    for (const SliceRecord& slice : unit.slices) {
-      if ((slice.torn & pass.read) == 0 || !selects(pass, slice)) continue;
-      if (!torn.empty() && torn.back() == slice.param) continue;
-      torn.push_back(slice.param);
-      if (torn.size() <= 8)
-        names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ",
-                             table_.params()[static_cast<std::size_t>(slice.param)].name);
-    }
   }
-  if (!torn.empty())
-    throw StepError(
-        fmt::format("optimizer \"{}\": {} parameter(s) are torn between old and new ({}{}): a tile "
-                    "was dropped half changed. Write their states again (write_state, or a pass "
-                    "that only writes) before a pass reads them; `undo` avoids this",
-                    options_.name, torn.size(), names, torn.size() > 8 ? ", ..." : ""),
-        torn);
+  const std::vector<ParamId> torn = torn_params(pass, pass.read);
+  if (torn.empty()) return;
+  std::string names;
+  for (std::size_t i = 0; i < torn.size() && i < 8; ++i)
+    names += fmt::format("{}\"{}\"", i == 0 ? "" : ", ",
+                         table_.params()[static_cast<std::size_t>(torn[i])].name);
+  throw StepError(
+      fmt::format("optimizer \"{}\": {} parameter(s) are torn between old and new ({}{}): a tile "
+                  "was dropped half changed. Write their states again (write_state, or a pass "
+                  "that only writes) before a pass reads them; `undo` avoids this",
+                  options_.name, torn.size(), names, torn.size() > 8 ? ", ..." : ""),
+      torn);
 }
 
-// Committed bytes that could not be written wait in their buffers: this pass may go on only when
-// those of its units are safe.
-void Swapper::finish_failed_writes(Lock& lock, const PassState& pass) {
-  bool any = false;
+std::vector<ParamId> Swapper::torn_params(const PassState& pass, std::uint32_t states) const {
+  std::vector<ParamId> torn;
+  for (UnitId id : pass.units)
+    for (const SliceRecord& slice : table_.unit(id).slices)
+      if ((slice.torn & states) != 0 && selects(pass, slice) &&
+          (torn.empty() || torn.back() != slice.param))
+        torn.push_back(slice.param);
+  return torn;
+}
+
+// Committed bytes that could not be written wait in their buffers: a pass may go on only when those
+// of its units are safe.
+void Swapper::retry_failed_writes() {
   for (auto& lease : leases_) {
     if (lease->state != LeaseState::failed) continue;
     lease->attempts = 0;
     lease->error.reset();
     start_write(*lease);
-    any = true;
   }
-  if (!any) return;
+}
+
+// Waits for the I/O of passes that nobody holds any more, so that it is over when the next call
+// changes or visits their tiles.
+void Swapper::await_leftovers(Lock& lock) {
   double ignored = 0;
-  wait(lock, ignored, "writes of an earlier pass", [&] {
-    return std::none_of(leases_.begin(), leases_.end(), [](const auto& lease) {
-      return lease->state == LeaseState::writing && lease->pass == nullptr;
-    });
+  wait(lock, ignored, "I/O of an earlier pass", [&] {
+    return std::none_of(passes_.begin(), passes_.end(),
+                        [](const auto& pass) { return !pass->settled && pass->left(); }) &&
+           std::none_of(leases_.begin(), leases_.end(), [](const auto& lease) {
+             return lease->state == LeaseState::writing && lease->pass == nullptr;
+           });
   });
-  for (auto& lease : leases_) {
-    if (lease->state != LeaseState::failed) continue;
-    const UnitId home = table_.tiles()[lease->tile].unit;
-    if (std::find(pass.units.begin(), pass.units.end(), home) != pass.units.end())
-      throw explain(*lease, "is committed and still cannot be written");
-  }
+}
+
+bool Swapper::holds_failed(UnitId unit) const {
+  return std::any_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
+    return lease->state == LeaseState::failed && table_.tiles()[lease->tile].unit == unit;
+  });
 }
 
 void Swapper::close(PassState* pass) noexcept {
@@ -151,6 +169,7 @@ void Swapper::close(PassState* pass) noexcept {
     else if (lease->state == LeaseState::reading)
       lease->transfer->cancel();  // what is in flight comes back soon
   }
+  moved_.notify_all();  // buffers became free
   pass->draining = true;
   const TimePoint deadline = deadline_in(io_.timeout);
   const bool drained =
@@ -159,7 +178,7 @@ void Swapper::close(PassState* pass) noexcept {
   if (!drained)
     log::error("optimizer \"{}\": a pass was closed and the device has not answered for {:.0f} s",
                options_.name, io_.timeout);
-  if (pass->error && !pass->exhausted)
+  if (pass->error)
     log::warning("optimizer \"{}\": a pass ended early: {}", options_.name, pass->error->what());
   finish(*pass);
 }
@@ -172,41 +191,52 @@ void Swapper::finish(PassState& pass) {
       pass.writing > 0)
     return;
   if (!pass.settled) settle(pass);
+  moved_.notify_all();
   if (pass.closed) std::erase_if(passes_, [&](const auto& open) { return open.get() == &pass; });
 }
 
 void Swapper::settle(PassState& pass) {
   pass.settled = true;
-  bool failed = false;
   for (auto& lease : leases_)
-    if (lease->pass == &pass) {
-      failed |= lease->state == LeaseState::failed;
-      lease->pass = nullptr;  // keeps its bytes for the next begin()
-    }
-  const bool clean = pass.exhausted && pass.dropped == 0 && !failed && !pass.error;
-  const bool replaced = clean && pass.read == 0 && !pass.step && pass.every_parameter;
+    if (lease->pass == &pass) lease->pass = nullptr;  // committed, not written: for the next begin()
+  bool incomplete = false;
   for (UnitId id : pass.units) {
     UnitRecord& unit = table_.unit(id);
     unit.pass = nullptr;
     if (pass.write == 0) continue;
-    if (pass.step) {
-      bool done = clean;
-      if (!done && !failed) {
-        done = true;
-        for (const SliceRecord& slice : unit.slices)
-          done &= slice.step == *pass.step || !selects(pass, slice);
+    const bool failed = holds_failed(id);
+    if (pass.step && pass.committed) {
+      bool owes = failed;
+      for (SliceRecord& slice : unit.slices) {
+        if (!selects(pass, slice) || slice.holds(*pass.step, pass.write)) continue;
+        slice.owed |= slice.step == *pass.step ? pass.write & ~slice.stepped : pass.write;
+        owes = true;
       }
-      if (done && unit.unfinished == *pass.step) unit.unfinished = no_step;
-      if (!done && pass.committed) unit.unfinished = *pass.step;
-    } else if (replaced) {
-      unit.unfinished = no_step;
+      if (owes) unit.unfinished = *pass.step;
     }
+    settle_step(unit, failed);
+    incomplete |= pass.step && unit.unfinished == *pass.step;
   }
-  if (pass.step && pass.write != 0 && pass.committed && !clean)
+  if (incomplete)
     log::warning(
         "optimizer \"{}\": step {} was left early; begin() with the same number resumes it",
         options_.name, *pass.step);
   read_ahead_all();
+}
+
+// An unfinished step is over when nothing is owed to it any more, or when nothing holds it: all of
+// the unit was loaded from elsewhere, and it has never happened.
+void Swapper::settle_step(UnitRecord& unit, bool failed) {
+  if (unit.unfinished == no_step) return;
+  bool holds = false, owes = failed;
+  for (const SliceRecord& slice : unit.slices) {
+    if (!table_.param(slice.param).live) continue;
+    holds |= slice.step == unit.unfinished;
+    owes |= slice.owed != 0;
+  }
+  if (holds && owes) return;
+  unit.unfinished = no_step;
+  for (SliceRecord& slice : unit.slices) slice.owed = 0;
 }
 
 }  // namespace spillway::swap

@@ -33,11 +33,12 @@ enum class LeaseState : std::uint8_t {
 /// tile, its home. Made at seal, used again and again.
 struct Lease {
   Swapper* swapper = nullptr;
-  std::int16_t index = no_lease;
+  std::int32_t index = no_lease;
   bool resident = false;
 
   LeaseState state = LeaseState::free;
   bool claimed = false;  // a thread in next() waits for it
+  bool given = false;    // the engine has seen its slices
   PassState* pass = nullptr;
   std::uint32_t tile = 0;
   BufferLease memory;
@@ -87,10 +88,12 @@ struct PassState {
   bool exhausted = false;  // next() has come to the end
   bool settled = false;    // its units are free again; only the Run still knows it
   bool committed = false;  // at least one tile was
-  int dropped = 0;
   std::optional<Error> error;
-  std::vector<ParamId> torn;
+  bool torn = false;  // a tile was dropped half changed
   std::vector<Slice> upcoming;
+
+  // Nobody pulls it or holds a tile of it any more; it lasts until its I/O is over.
+  bool left() const { return (closed || exhausted) && held == 0; }
 };
 
 }  // namespace spillway::swap

@@ -1,5 +1,9 @@
 #include "spillway/optimizer_swapper.h"
 
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
 #include "base/log.h"
 #include "base/throw.h"
 #include "swap/swapper.h"
@@ -83,12 +87,18 @@ Run& Run::operator=(Run&& other) noexcept {
 namespace {
 
 // Keeps what may not be destroyed here: another process's threads and locks are not ours, and a
-// device that never answered may still write into our memory.
+// device that never answered may still write into our memory. In a list, so that leak checkers see
+// that it is meant; without a lock, which a fork could have caught half way.
 void keep_for_ever(std::shared_ptr<swap::Swapper> swapper) noexcept {
-  try {
-    static_cast<void>(new std::shared_ptr<swap::Swapper>(std::move(swapper)));
-  } catch (const std::bad_alloc&) {
-    std::abort();
+  struct Kept {
+    std::shared_ptr<swap::Swapper> swapper;
+    Kept* next = nullptr;
+  };
+  static std::atomic<Kept*> kept{nullptr};
+  Kept* const one = new (std::nothrow) Kept{std::move(swapper)};
+  if (one == nullptr) std::abort();
+  one->next = kept.load(std::memory_order_relaxed);
+  while (!kept.compare_exchange_weak(one->next, one, std::memory_order_release)) {
   }
 }
 

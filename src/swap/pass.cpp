@@ -29,7 +29,8 @@ bool Swapper::selects(const PassState& pass, const SliceRecord& slice) const {
 
 // Of those, a resumed step shows only what does not hold it yet.
 bool Swapper::yields(const PassState& pass, const SliceRecord& slice) const {
-  return selects(pass, slice) && (!pass.step || pass.write == 0 || slice.step != *pass.step);
+  return selects(pass, slice) &&
+         (!pass.step || pass.write == 0 || !slice.holds(*pass.step, pass.write));
 }
 
 bool Swapper::visits(const PassState& pass, const TileRecord& tile) const {
@@ -61,6 +62,14 @@ void Swapper::timed_out(const char* what) const {
               store_ ? house_->engine().describe_in_flight() : "no device is in use");
 }
 
+// One buffer is always left for the device; those of tiles that cannot be written are gone as well.
+int Swapper::most_held() const {
+  const auto failed = std::count_if(leases_.begin(), leases_.end(), [](const auto& lease) {
+    return lease->state == LeaseState::failed;
+  });
+  return std::max(1, max_held_ - static_cast<int>(failed));
+}
+
 Lease* Swapper::free_lease(bool resident) {
   for (auto& lease : leases_)
     if (lease->resident == resident && lease->state == LeaseState::free) return lease.get();
@@ -72,7 +81,7 @@ void Swapper::assign(Lease& lease, PassState& pass, std::uint32_t index) {
   lease.pass = &pass;
   lease.tile = index;
   tile.lease = lease.index;
-  lease.claimed = false;
+  lease.claimed = lease.given = false;
   lease.reads = lease.writes = 0;
   lease.error.reset();
   lease.mutated.store(0, std::memory_order_relaxed);
@@ -96,19 +105,23 @@ void Swapper::release(Lease& lease) noexcept {
   table_.tiles()[lease.tile].lease = no_lease;
   lease.memory.release();
   lease.state = LeaseState::free;
-  lease.claimed = false;
+  lease.claimed = lease.given = false;
   lease.pass = nullptr;
   lease.error.reset();
   lease.slices.clear();
 }
 
 // Frees the buffer of a tile that was read ahead and that nobody waits for: the furthest of the
-// passes that are not `pass`, else nothing.
+// other passes, else of `pass` itself, which is further away than the tile that it needs now.
 bool Swapper::revoke_prefetch(const PassState& pass) {
   Lease* furthest = nullptr;
+  const auto better = [&](const Lease& lease) {
+    if (furthest == nullptr) return true;
+    if ((lease.pass == &pass) != (furthest->pass == &pass)) return lease.pass != &pass;
+    return lease.tile > furthest->tile;
+  };
   for (auto& lease : leases_)
-    if (lease->state == LeaseState::ready && !lease->claimed && lease->pass != &pass &&
-        (furthest == nullptr || lease->tile > furthest->tile))
+    if (lease->state == LeaseState::ready && !lease->claimed && better(*lease))
       furthest = lease.get();
   if (furthest == nullptr) return false;
   furthest->pass->ahead = furthest->pass->hand;  // it will be read again
@@ -119,22 +132,23 @@ bool Swapper::revoke_prefetch(const PassState& pass) {
 Lease& Swapper::take_buffer(Lock& lock, PassState& pass) {
   const auto usable = [&] { return free_lease(false) != nullptr || revoke_prefetch(pass); };
   if (!usable()) {
-    const auto can_change = [](const auto& lease) {
-      return lease->state == LeaseState::reading || lease->state == LeaseState::writing ||
-             lease->state == LeaseState::leased || lease->claimed;
+    const auto failed = [](const auto& lease) {
+      return lease->resident || lease->state == LeaseState::failed;
     };
-    if (std::none_of(leases_.begin(), leases_.end(), can_change))
-      for (auto& lease : leases_)
-        if (lease->state == LeaseState::failed)
-          throw explain(*lease, "is committed, cannot be written, and holds the last buffer");
+    const auto hopeless = [&] { return std::all_of(leases_.begin(), leases_.end(), failed); };
     ++demands_;
     try {
-      wait(lock, stats_.stall_buffer_seconds, "a free buffer", usable);
+      wait(lock, stats_.stall_buffer_seconds, "a free buffer",
+           [&] { return usable() || pass.error || hopeless(); });
     } catch (...) {
       --demands_;
       throw;
     }
     --demands_;
+    check_healthy(pass);
+    for (auto& lease : leases_)
+      if (lease->state == LeaseState::failed && hopeless())
+        throw explain(*lease, "is committed, cannot be written, and holds the last buffer");
   }
   return *free_lease(false);
 }
@@ -194,7 +208,7 @@ void Swapper::read_done(store::Transfer& transfer, void* context) {
 // Gives free buffers to the tiles that come next.
 void Swapper::read_ahead(PassState& pass) {
   if (!offload_.pipeline_read || demands_ > 0) return;
-  if (pass.closed || pass.settled || pass.error || !pass.torn.empty()) return;
+  if (pass.closed || pass.settled || pass.error || pass.torn) return;
   if (pass.ahead < pass.hand) pass.ahead = pass.hand;
   for (std::uint32_t index = 0; TileRecord* tile = find(pass, pass.ahead, index);
        ++pass.ahead.tile) {
@@ -211,8 +225,8 @@ void Swapper::read_ahead_all() {
   for (auto& pass : passes_) {
     try {
       read_ahead(*pass);
-    } catch (const Error& error) {
-      pass->error = error;
+    } catch (...) {
+      fail(*pass);
     }
   }
 }
@@ -220,15 +234,28 @@ void Swapper::read_ahead_all() {
 // ---- next()
 
 void Swapper::check_healthy(const PassState& pass) const {
-  if (pass.error) throw *pass.error;
-  if (!pass.torn.empty())
-    throw StepError(
-        fmt::format("optimizer \"{}\": a tile was dropped half changed; {} parameter(s) "
-                    "are torn, first \"{}\": write their states again, then resume "
-                    "the step",
-                    options_.name, pass.torn.size(),
-                    table_.params()[static_cast<std::size_t>(pass.torn[0])].name),
-        pass.torn);
+  if (!pass.torn) {
+    if (pass.error) throw *pass.error;
+    return;
+  }
+  const std::vector<ParamId> torn = torn_params(pass, pass.write);
+  throw StepError(
+      fmt::format("optimizer \"{}\": a tile was dropped half changed; {} parameter(s) "
+                  "are torn, first \"{}\": write their states again, then resume the step",
+                  options_.name, torn.size(),
+                  torn.empty() ? "" : table_.params()[static_cast<std::size_t>(torn[0])].name),
+      torn);
+}
+
+// In a catch block: what stands in the way of one tile ends the pass.
+void Swapper::fail(PassState& pass) noexcept {
+  try {
+    throw;
+  } catch (const Error& error) {
+    pass.error = error;
+  } catch (const std::exception& error) {
+    pass.error = Error(Errc::out_of_memory, error.what());
+  }
 }
 
 std::optional<Tile> Swapper::next(PassState& pass) {
@@ -237,16 +264,7 @@ std::optional<Tile> Swapper::next(PassState& pass) {
   {
     Lock lock(mutex_);
     check_healthy(pass);
-    if (held_ >= max_held_) {
-      std::uint32_t index = 0;
-      PassState::Cursor at = pass.hand;
-      if (find(pass, at, index) != nullptr)
-        throw_error(
-            Errc::would_deadlock,
-            "optimizer \"{}\": {} tile(s) are held already, the most that {} buffers allow; "
-            "commit one before the next, or raise offload_optimizer.buffer_count",
-            options_.name, held_, buffers_);
-    }
+    if (pass.settled) return std::nullopt;
     lease = claim(lock, pass);
     if (lease == nullptr) {
       drain(lock, pass);
@@ -255,12 +273,11 @@ std::optional<Tile> Swapper::next(PassState& pass) {
   }
   try {
     prepare(*lease);
-  } catch (const Error& error) {
+  } catch (...) {
     Lock lock(mutex_);
-    pass.error = error;
+    fail(pass);
     release(*lease);
-    --held_, --pass.held;
-    moved_.notify_all();
+    returned(&pass);
     throw;
   }
   return Tile(lease);
@@ -276,6 +293,11 @@ Lease* Swapper::claim(Lock& lock, PassState& pass) {
   std::uint32_t index = 0;
   TileRecord* tile = find(pass, pass.hand, index);
   if (tile == nullptr) return nullptr;
+  if (held_ >= most_held())
+    throw_error(Errc::would_deadlock,
+                "optimizer \"{}\": {} tile(s) are held already, the most that {} buffers allow; "
+                "commit one before the next, or raise offload_optimizer.buffer_count",
+                options_.name, held_, buffers_);
   ++pass.hand.tile;
   ++held_, ++pass.held;  // counted while it waits, so that two threads never pass the limit
   Lease* lease = nullptr;
@@ -301,14 +323,13 @@ Lease* Swapper::claim(Lock& lock, PassState& pass) {
     wait(lock, stats_.stall_read_seconds, "a tile to be read",
          [&] { return lease->state == LeaseState::ready; });
     if (lease->error) throw explain(*lease, "cannot be read");
-  } catch (const Error& error) {
-    --held_, --pass.held;
-    pass.error = error;
+  } catch (...) {
+    fail(pass);
     if (lease != nullptr) {
       lease->claimed = false;
       if (lease->state == LeaseState::ready) release(*lease);
     }
-    moved_.notify_all();
+    returned(&pass);
     throw;
   }
   lease->state = LeaseState::leased;
@@ -325,7 +346,8 @@ void Swapper::prepare(Lease& lease) {
     for (int s = 0; s < table_.states(); ++s) {
       if ((lease.reads & (1u << s)) == 0) continue;
       try {
-        store_->verify(table_.section(tile, s), lease.section[static_cast<std::size_t>(s)]);
+        lease.transfer->verify(table_.section(tile, s),
+                               lease.section[static_cast<std::size_t>(s)]);
       } catch (const Error& error) {
         throw_error(error.code(), "optimizer \"{}\": {}, state \"{}\": {}", options_.name,
                     table_.describe(tile),
@@ -336,19 +358,21 @@ void Swapper::prepare(Lease& lease) {
   }
   const std::uint32_t fresh = (pass.read | pass.write) & ~tile.written;
   if (fresh != 0) fill_unwritten(tile, lease.section, fresh);
-  if (fresh != 0 && lease.resident) {
-    Lock lock(mutex_);
-    tile.written |= fresh;  // its memory holds them from now on
-  }
   build_slices(lease);
-  if (lease.undo != nullptr && pass.write != 0) {
+  const bool undo = lease.undo != nullptr && pass.write != 0;
+  if (undo) {
     const UnitRecord& unit = table_.unit_of(tile);
     for (int s = 0; s < table_.states(); ++s)
       for (std::uint32_t index : lease.slice_index)
         if ((pass.write & (1u << s)) != 0)
           std::memcpy(undo_bytes(lease, index, s), slice_bytes(lease, index, s),
                       static_cast<std::size_t>(table_.layout().bytes(s, unit.slices[index].count)));
-    lease.undo_valid = true;
+  }
+  if (lease.resident) {  // read_state() looks at these
+    Lock lock(mutex_);
+    tile.written |= fresh;  // its memory holds them from now on
+    lease.undo_valid = undo;
+    lease.given = true;
   }
   lease.handed_out = Clock::now();
 }
@@ -380,6 +404,7 @@ std::span<const Slice> Swapper::upcoming(PassState& pass) {
   house_->check_process();
   Lock lock(mutex_);
   pass.upcoming.clear();
+  if (pass.settled) return {};
   PassState::Cursor at = pass.hand;
   std::uint32_t index = 0;
   for (int n = 0; n < std::max(1, buffers_ - 1); ++n, ++at.tile) {
@@ -462,8 +487,12 @@ void Swapper::mark_committed(Lease& lease, std::uint32_t changed) {
   pass.committed = true;
   for (std::size_t i = 0; i < lease.slice_index.size(); ++i) {
     SliceRecord& slice = unit.slices[lease.slice_index[i]];
-    slice.step = pass.step.value_or(no_step);
-    slice.torn &= ~(changed & lease.touched[i].load(std::memory_order_relaxed));
+    const std::uint32_t states = changed & lease.touched[i].load(std::memory_order_relaxed);
+    if (pass.step)
+      slice.take_step(*pass.step, pass.write);
+    else if (pass.read == 0)
+      slice.load(states);
+    slice.torn &= ~states;
   }
 }
 
@@ -481,9 +510,10 @@ void Swapper::start_write(Lease& lease) noexcept {
                                   lease.section[static_cast<std::size_t>(s)],
                                   lease.seals[static_cast<std::size_t>(s)]);
     lease.transfer->submit(io::Service::write, write_done, &lease);
-  } catch (const Error& error) {
+  } catch (const std::exception& trouble) {
+    const auto* const error = dynamic_cast<const Error*>(&trouble);
     lease.state = LeaseState::failed;
-    lease.error = error;
+    lease.error = error != nullptr ? *error : Error(Errc::out_of_memory, trouble.what());
     if (lease.pass != nullptr) {
       --lease.pass->writing;
       lease.pass->error = explain(lease, "is committed and cannot be written");
@@ -502,7 +532,6 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
     self.stats_.bytes_written += transfer.bytes();
     ++self.stats_.tiles_written;
     self.table_.tiles()[lease.tile].written |= lease.writes;
-    ++self.table_.tiles()[lease.tile].version;
     self.release(lease);
     self.read_ahead_all();
   } else if (lease.attempts < write_attempts && !transfer.cancelled()) {
@@ -537,8 +566,8 @@ Error Swapper::explain(const Lease& lease, const char* doing) const {
 void Swapper::returned(PassState* pass) noexcept {
   --held_, --pass->held;
   read_ahead_all();
-  finish(*pass);
   moved_.notify_all();
+  finish(*pass);
 }
 
 void Swapper::drop(Lease& lease) noexcept {
@@ -559,14 +588,12 @@ void Swapper::drop(Lease& lease) noexcept {
     Lock lock(mutex_);
     stats_.compute_seconds += seconds_since(lease.handed_out);
     stats_.checksum_seconds += lease.checksum_seconds;
-    if (pass.write != 0) ++pass.dropped;
     if (lease.resident && changed != 0 && !lease.undo_valid)
       for (std::size_t i = 0; i < lease.slice_index.size(); ++i) {
         const std::uint32_t torn = changed & lease.touched[i].load(std::memory_order_relaxed);
         if (torn == 0) continue;
         unit.slices[lease.slice_index[i]].torn |= torn;
-        const ParamId param = lease.slices[i].param;
-        if (pass.torn.empty() || pass.torn.back() != param) pass.torn.push_back(param);
+        pass.torn = true;
       }
     release(lease);
     returned(&pass);

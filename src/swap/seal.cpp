@@ -1,6 +1,7 @@
 // What the swapper allocates, and when.
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/align.h"
 #include "base/throw.h"
@@ -29,6 +30,12 @@ store::Store* store_of(House& house) {
                                                                         : nullptr;
 }
 
+// Swappers of one store write at the same time, so each has spare slots of its own.
+int next_owner() {
+  static std::atomic<int> last{0};
+  return ++last;
+}
+
 }  // namespace
 
 void House::check_process() const {
@@ -46,7 +53,7 @@ Swapper::Swapper(std::shared_ptr<House> house, OptimizerOptions options)
       buffers_(static_cast<int>(offload_.buffer_count)),
       max_held_(std::max(1, buffers_ - 1)),
       table_(layout_of(options_, offload_, store_), store_, offload_.ratio, buffers_,
-             options_.whole_parameters) {}
+             options_.whole_parameters, next_owner()) {}
 
 Swapper::~Swapper() {
   if (pool_region_.data() != nullptr && stats_.memory.registered_bytes > 0)
@@ -60,8 +67,14 @@ Swapper::~Swapper() {
 }
 
 bool Swapper::quiesce() noexcept {
+  const TimePoint deadline = deadline_in(io_.shutdown_timeout);
+  {
+    Lock done(scratch_done_mutex_);
+    if (!scratch_moved_.wait_until(done, deadline, [&] { return !scratch_in_flight_; }))
+      return false;
+  }
   Lock lock(mutex_);
-  return moved_.wait_until(lock, deadline_in(io_.shutdown_timeout), [&] {
+  return moved_.wait_until(lock, deadline, [&] {
     return std::all_of(passes_.begin(), passes_.end(),
                        [](const auto& pass) { return pass->settled; }) &&
            std::none_of(leases_.begin(), leases_.end(), [](const auto& lease) {
@@ -102,13 +115,21 @@ void Swapper::seal() {
     if (sealed()) return;
     table_.close_tails();
     first_new = sealed_tiles_;
-    std::int64_t homes = 0;
+    store::ExtentMap spare = spare_homes_;
+    std::vector<std::byte*> places(table_.tiles().size() - first_new, nullptr);
+    std::int64_t homes = 0;  // beyond what removed parameters have left
     bool stored = false, residents = false;
     for (std::size_t t = 0; t < table_.tiles().size(); ++t) {
       const TileRecord& tile = table_.tiles()[t];
       if (!tile.live) continue;
       (tile.resident ? residents : stored) = true;
-      if (tile.resident && t >= first_new) homes += home_bytes(tile);
+      if (!tile.resident || t < first_new) continue;
+      const std::int64_t bytes = home_bytes(tile);
+      if (bytes == 0) continue;  // all of it is adopted
+      if (const auto place = spare.take(bytes))
+        places[t - first_new] = reinterpret_cast<std::byte*>(static_cast<std::intptr_t>(*place));
+      else
+        homes += bytes;
     }
     const bool pool = stored && pool_ == nullptr;
 
@@ -126,9 +147,15 @@ void Swapper::seal() {
     if (offload_.pin_memory && offload_.device != OffloadDevice::none)
       claim.locked_bytes = claim.pool_bytes + claim.resident_bytes;
     house_->admit(this, claim);
-    if (pool) make_pool();
-    make_leases(residents);
-    if (homes > 0) make_homes(homes);
+    try {
+      if (pool) make_pool();
+      make_leases(residents);
+      make_homes(homes, places);
+    } catch (...) {
+      if (!sealed_once_) house_->withdraw(this);
+      throw;
+    }
+    spare_homes_ = std::move(spare);
     sealed_tiles_ = table_.tiles().size();
     sealed_once_ = true;
   }
@@ -146,18 +173,22 @@ void Swapper::make_pool() {
   stats_.memory.registered_bytes = registered;
 }
 
-// One region for all tiles that have become resident since the last seal.
-void Swapper::make_homes(std::int64_t bytes) {
+// One region of `bytes` for the tiles that have become resident since the last seal, but for those
+// that have their place already.
+void Swapper::make_homes(std::int64_t bytes, std::span<std::byte*> places) {
   homes_.reserve(homes_.size() + 1);
   PinnedRegion region(bytes, region_options(options_.name + " resident share", false));
   std::byte* at = region.data();
-  for (std::size_t t = sealed_tiles_; t < table_.tiles().size(); ++t) {
-    TileRecord& tile = table_.tiles()[t];
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    TileRecord& tile = table_.tiles()[sealed_tiles_ + i];
     if (!tile.resident || !tile.live) continue;
-    tile.home = at;
-    at += home_bytes(tile);
+    tile.home = places[i];
+    if (tile.home == nullptr) {
+      tile.home = at;
+      at += home_bytes(tile);
+    }
   }
-  homes_.push_back(std::move(region));
+  if (bytes > 0) homes_.push_back(std::move(region));
 }
 
 void Swapper::make_leases(bool residents) {
@@ -170,7 +201,7 @@ void Swapper::make_leases(bool residents) {
   const auto make = [&](bool resident) {
     auto lease = std::make_unique<Lease>();
     lease->swapper = this;
-    lease->index = static_cast<std::int16_t>(leases_.size());
+    lease->index = static_cast<std::int32_t>(leases_.size());
     lease->resident = resident;
     if (!resident) lease->transfer = std::make_unique<store::Transfer>(*store_, table_.states());
     leases_.push_back(std::move(lease));
@@ -203,6 +234,7 @@ void Swapper::write_initial_values(std::size_t first_new_tile) {
   request.write = StateNames(names);
   Internal internal;
   internal.first_tile = static_cast<std::uint32_t>(first_new_tile);
+  internal.sealing = true;
   PassState* pass = begin(request, &internal);
   try {
     while (auto tile = next(*pass)) {
@@ -219,6 +251,7 @@ void Swapper::write_initial_values(std::size_t first_new_tile) {
 }
 
 OptimizerStats Swapper::stats() const {
+  house_->check_process();
   Lock lock(mutex_);
   OptimizerStats stats = stats_;
   for (const ParamRecord& param : table_.params()) stats.parameters += param.live;

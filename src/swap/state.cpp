@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 
 #include "base/align.h"
+#include "base/log.h"
 #include "base/throw.h"
 #include "swap/swapper.h"
 
@@ -56,6 +58,7 @@ void Swapper::fill_unwritten(const TileRecord& tile,
 
 std::span<std::byte> Swapper::bytes_of(const Lease& lease, std::uint32_t slice,
                                        std::string_view name, DType dtype, bool mutate) {
+  house_->check_process();  // a forked child has the table, but not the memory
   const int s = checked_state(name);
   const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
   const std::uint32_t bit = 1u << s;
@@ -86,7 +89,7 @@ std::span<std::byte> Swapper::bytes_of(const Lease& lease, std::uint32_t slice,
 UnitId Swapper::add_unit(std::string name) {
   house_->check_process();
   Lock lock(mutex_);
-  check_no_pass("add_unit");
+  check_no_pass(lock, "add_unit");
   return table_.add_unit(std::move(name));
 }
 
@@ -95,7 +98,7 @@ ParamId Swapper::add(std::string name, std::int64_t elements, const ParamOptions
   ParamId id{};
   {
     Lock lock(mutex_);
-    check_no_pass("add");
+    check_no_pass(lock, "add");
     for (const Initial& init : options.init) {
       const int s = checked_state(init.state);
       if (elements >= 0 &&
@@ -109,25 +112,41 @@ ParamId Swapper::add(std::string name, std::int64_t elements, const ParamOptions
   try {
     for (const Initial& init : options.init) write_state(id, init.state, 0, init.values);
   } catch (...) {
-    Lock lock(mutex_);
-    table_.remove(id);
-    throw;
+    const std::exception_ptr trouble = std::current_exception();
+    try {
+      remove(id);
+    } catch (const Error& error) {
+      // A dead device still has its bytes, or somebody has begun a pass: it stays, unused.
+      log::warning("optimizer \"{}\": parameter {} could not be taken back: {}", options_.name,
+                   static_cast<std::uint32_t>(id), error.what());
+    }
+    std::rethrow_exception(trouble);
   }
   return id;
 }
 
 void Swapper::remove(ParamId id) {
   house_->check_process();
+  std::lock_guard no_read_state(scratch_mutex_);
+  await_scratch(deadline_in(io_.timeout));
   Lock lock(mutex_);
-  check_no_pass("remove");
-  table_.checked(id);
-  // Committed bytes that still wait to be written need their tile no more if it goes now.
-  table_.remove(id);
-  for (auto& lease : leases_)
-    if (lease->state == LeaseState::failed && !table_.tiles()[lease->tile].live) release(*lease);
+  check_no_pass(lock, "remove");
+  for (std::uint32_t index : table_.remove(table_.checked(id))) {
+    TileRecord& tile = table_.tiles()[index];
+    // Committed bytes that could not be written are not wanted any more.
+    if (tile.lease != no_lease) release(*leases_[static_cast<std::size_t>(tile.lease)]);
+    const std::int64_t bytes = tile.home != nullptr ? home_bytes(tile) : 0;
+    if (bytes > 0)
+      spare_homes_.insert(static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(tile.home)),
+                          bytes);
+    tile.home = nullptr;
+  }
+  const UnitId home = table_.param(id).unit;
+  settle_step(table_.unit(home), holds_failed(home));  // it may have been the last that was owed
 }
 
-void Swapper::check_no_pass(const char* call) const {
+void Swapper::check_no_pass(Lock& lock, const char* call) {
+  await_leftovers(lock);
   const auto open = std::count_if(passes_.begin(), passes_.end(),
                                   [](const auto& pass) { return !pass->settled; });
   if (open > 0)
@@ -166,6 +185,7 @@ void Swapper::check_range(const ParamRecord& param, int s, std::int64_t offset,
 }
 
 const ParamRecord& Swapper::param(ParamId id) const {
+  house_->check_process();
   Lock lock(mutex_);
   return table_.param(table_.checked(id));
 }
@@ -176,6 +196,7 @@ void Swapper::read_state(ParamId id, std::string_view name, std::int64_t offset,
                          std::span<std::byte> to) {
   seal();
   std::lock_guard one_at_a_time(scratch_mutex_);
+  await_scratch(deadline_in(io_.timeout));
   struct Part {
     std::uint32_t tile, slice;
     std::int64_t first, from, bytes;
@@ -225,62 +246,40 @@ void Swapper::read_slice(std::uint32_t index, std::uint32_t unit_slice, int s, s
                          std::span<std::byte> to) {
   const std::uint32_t bit = 1u << s;
   Lock lock(mutex_);
-  for (int attempt = 0;; ++attempt) {
-    const TileRecord& tile = table_.tiles()[index];
-    const Lease* lease =
-        tile.lease == no_lease ? nullptr : leases_[static_cast<std::size_t>(tile.lease)].get();
-    const std::byte* from = nullptr;
-    if (lease != nullptr && !lease->resident && (lease->writes & bit) != 0 &&
-        (lease->state == LeaseState::writing || lease->state == LeaseState::failed)) {
-      from = slice_bytes(*lease, unit_slice, s);
-    } else if (tile.resident) {
-      if (lease != nullptr && (lease->pass->write & bit) != 0) {
-        if (!lease->undo_valid)
-          throw_error(
-              Errc::busy,
-              "optimizer \"{}\": {} is with the engine for writing, and memory is its home: "
-              "read it after the commit, or set OptimizerOptions::undo",
-              options_.name, table_.describe(tile));
-        from = undo_bytes(*lease, unit_slice, s);
-      } else if ((tile.written & bit) != 0) {
-        Lease home;
-        home.tile = index;
-        home_sections(tile, home.section);
-        from = slice_bytes(home, unit_slice, s);
-      }
-    }
-    if (from == nullptr && (tile.written & bit) == 0) {
-      const UnitRecord& unit = table_.unit_of(tile);
-      const ParamRecord& owner = table_.param(unit.slices[unit_slice].param);
-      if (owner.adopted.empty() || owner.adopted[static_cast<std::size_t>(s)] == nullptr) {
-        const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
-        fill_constant(to, state.dtype, state.initial);
-        return;
-      }
-      from = owner.adopted[static_cast<std::size_t>(s)] +
-             table_.layout().bytes(s, unit.slices[unit_slice].offset);
-    }
-    if (from != nullptr) {
-      std::memcpy(to.data(), from + first, to.size());
-      return;
-    }
-    const std::uint32_t version = tile.version;
-    try {
-      read_section(lock, index, s);
-    } catch (const Error& error) {
-      if (!lock.owns_lock()) lock.lock();
-      // The tile was committed meanwhile and its entry has flipped: these are not its bytes.
-      const TileRecord& now = table_.tiles()[index];
-      if (error.code() == Errc::corrupt && attempt < 16 &&
-          (now.version != version || now.lease != no_lease))
-        continue;
-      throw;
-    }
-    const std::int64_t at =
-        table_.offset(table_.unit_of(table_.tiles()[index]), unit_slice, s) + first;
+  const TileRecord& tile = table_.tiles()[index];
+  const UnitRecord& unit = table_.unit_of(tile);
+  const ParamRecord& owner = table_.param(unit.slices[unit_slice].param);
+  const Lease* lease =
+      tile.lease == no_lease ? nullptr : leases_[static_cast<std::size_t>(tile.lease)].get();
+  const bool adopted =
+      !owner.adopted.empty() && owner.adopted[static_cast<std::size_t>(s)] != nullptr;
+  const std::byte* from = nullptr;
+  if (lease != nullptr && !lease->resident && (lease->writes & bit) != 0 &&
+      (lease->state == LeaseState::writing || lease->state == LeaseState::failed)) {
+    from = slice_bytes(*lease, unit_slice, s);
+  } else if (tile.resident && lease != nullptr && lease->given && (lease->pass->write & bit) != 0) {
+    if (!lease->undo_valid)
+      throw_error(Errc::busy,
+                  "optimizer \"{}\": {} is with the engine for writing, and memory is its home: "
+                  "read it after the commit, or set OptimizerOptions::undo",
+                  options_.name, table_.describe(tile));
+    from = undo_bytes(*lease, unit_slice, s);
+  } else if (tile.resident && (adopted || (tile.written & bit) != 0)) {
+    Lease home;
+    home.tile = index;
+    home_sections(tile, home.section);
+    from = slice_bytes(home, unit_slice, s);
+  } else if ((tile.written & bit) == 0) {
+    const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
+    fill_constant(to, state.dtype, state.initial);
+    return;
+  } else {
+    const std::int64_t at = table_.offset(unit, unit_slice, s) + first;
+    read_section(lock, index, s);
     std::memcpy(to.data(), scratch_.data() + at, to.size());
     return;
   }
+  std::memcpy(to.data(), from + first, to.size());
 }
 
 void Swapper::scratch_done(store::Transfer&, void* context) {
@@ -290,17 +289,22 @@ void Swapper::scratch_done(store::Transfer&, void* context) {
   self.scratch_moved_.notify_all();
 }
 
-// Reads one section into the scratch memory and verifies it. Unlocks while it waits.
+// Without mutex_, which the completions before that of the scratch may need.
+void Swapper::await_scratch(TimePoint deadline) {
+  Lock done(scratch_done_mutex_);
+  if (!scratch_moved_.wait_until(done, deadline, [&] { return !scratch_in_flight_; }))
+    timed_out("a read_state");
+}
+
+// Reads one section into the scratch memory and verifies it against what stood in the table when
+// it was submitted: a commit meanwhile does not matter. Unlocks for good.
 void Swapper::read_section(Lock& lock, std::uint32_t index, int s) {
   const TileRecord& tile = table_.tiles()[index];
   const store::SectionId section = table_.section(tile, s);
   const std::int64_t need = store_->footprint(section);
-  const TimePoint deadline = deadline_in(io_.timeout);
-  const auto idle = [&] { return !scratch_in_flight_; };
-  {
-    Lock done(scratch_done_mutex_);
-    if (!scratch_moved_.wait_until(done, deadline, idle)) timed_out("an earlier read_state");
-  }
+  const std::string what = fmt::format("optimizer \"{}\": {}, state \"{}\"", options_.name,
+                                       table_.describe(tile),
+                                       table_.layout().states()[static_cast<std::size_t>(s)].name);
   if (scratch_.bytes() < need) {
     RegionOptions region = region_options(options_.name + " scratch", false);
     region.pin = region.require_pinned = false;
@@ -309,22 +313,26 @@ void Swapper::read_section(Lock& lock, std::uint32_t index, int s) {
   if (!scratch_transfer_) scratch_transfer_ = std::make_unique<store::Transfer>(*store_, 1);
   scratch_transfer_->clear();
   scratch_transfer_->add_read(section, scratch_.data());
-  scratch_in_flight_ = true;
+  const auto in_flight = [this](bool is) {
+    std::lock_guard done(scratch_done_mutex_);
+    scratch_in_flight_ = is;
+  };
+  in_flight(true);
   try {
     scratch_transfer_->submit(io::Service::demand, scratch_done, this);
   } catch (...) {
-    scratch_in_flight_ = false;
+    in_flight(false);
     throw;
   }
-  lock.unlock();
-  {
-    Lock done(scratch_done_mutex_);
-    if (!scratch_moved_.wait_until(done, deadline, idle)) timed_out("read_state");
-  }
-  if (!scratch_transfer_->ok()) throw scratch_transfer_->error();
-  store_->verify(section, scratch_.data());
-  lock.lock();
   stats_.bytes_read += need;
+  lock.unlock();
+  await_scratch(deadline_in(io_.timeout));
+  try {
+    if (!scratch_transfer_->ok()) throw scratch_transfer_->error();
+    scratch_transfer_->verify(section, scratch_.data());
+  } catch (const Error& error) {
+    throw_error(error.code(), "{} cannot be read: {}", what, error.what());
+  }
 }
 
 // ---- write_state, reset
@@ -390,7 +398,7 @@ void Swapper::write_state(ParamId id, std::string_view name, std::int64_t offset
 void Swapper::reset(std::string_view name, double value) {
   house_->check_process();
   Lock lock(mutex_);
-  check_no_pass("reset");
+  check_no_pass(lock, "reset");
   const int s = checked_state(name);
   const std::uint32_t bit = 1u << s;
   const State& state = table_.layout().states()[static_cast<std::size_t>(s)];
@@ -410,7 +418,7 @@ void Swapper::reset(std::string_view name, double value) {
     for (std::uint32_t i = tile.first_slice; i < tile.first_slice + tile.slice_count; ++i) {
       SliceRecord& slice = unit.slices[i];
       slice.torn &= ~bit;
-      slice.step = no_step;
+      slice.load(bit);
       const ParamRecord& owner = table_.param(slice.param);
       if (owner.adopted.empty() || owner.adopted[static_cast<std::size_t>(s)] == nullptr) continue;
       fill_constant(
@@ -419,6 +427,8 @@ void Swapper::reset(std::string_view name, double value) {
           state.dtype, value);
     }
   }
+  for (std::size_t u = 0; u < table_.units().size(); ++u)
+    settle_step(table_.units()[u], holds_failed(static_cast<UnitId>(u)));
 }
 
 }  // namespace spillway::swap

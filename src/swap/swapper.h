@@ -12,6 +12,7 @@
 
 #include "memory/buffer_pool.h"
 #include "memory/pinned_region.h"
+#include "store/extent_map.h"
 #include "swap/house.h"
 #include "swap/lease.h"
 #include "swap/table.h"
@@ -69,12 +70,13 @@ class Swapper {
   struct Internal {
     std::int64_t from = 0, to = INT64_MAX;
     std::uint32_t first_tile = 0;
+    bool sealing = false;  // inside seal()
   };
 
   // seal.cpp
   bool sealed() const { return sealed_once_ && sealed_tiles_ == table_.tiles().size(); }
   void make_pool();
-  void make_homes(std::int64_t bytes);
+  void make_homes(std::int64_t bytes, std::span<std::byte*> places);
   void make_leases(bool residents);
   std::int64_t home_bytes(const TileRecord& tile) const;
   RegionOptions region_options(std::string name, bool pool) const;
@@ -83,9 +85,13 @@ class Swapper {
   // begin.cpp
   PassState* begin(const Pass& pass, const Internal* internal);
   void check_order(const PassState& pass) const;
-  void finish_failed_writes(Lock& lock, const PassState& pass);
+  std::vector<ParamId> torn_params(const PassState& pass, std::uint32_t states) const;
+  bool holds_failed(UnitId unit) const;
+  void retry_failed_writes();
+  void await_leftovers(Lock& lock);
   void finish(PassState& pass);
   void settle(PassState& pass);
+  void settle_step(UnitRecord& unit, bool failed);
 
   // pass.cpp
   bool selects(const PassState& pass, const SliceRecord& slice) const;
@@ -94,6 +100,7 @@ class Swapper {
   TileRecord* find(const PassState& pass, PassState::Cursor& at, std::uint32_t& index);
   Lease* claim(Lock& lock, PassState& pass);
   Lease& take_buffer(Lock& lock, PassState& pass);
+  int most_held() const;
   Lease* free_lease(bool resident);
   bool revoke_prefetch(const PassState& pass);
   void assign(Lease& lease, PassState& pass, std::uint32_t tile);
@@ -108,6 +115,7 @@ class Swapper {
   void mark_committed(Lease& lease, std::uint32_t states);
   void start_write(Lease& lease) noexcept;
   void check_healthy(const PassState& pass) const;
+  static void fail(PassState& pass) noexcept;
   template <typename Ready>
   void wait(Lock& lock, double& stall, const char* what, Ready ready) {
     if (ready()) return;
@@ -129,11 +137,12 @@ class Swapper {
   void read_slice(std::uint32_t tile, std::uint32_t slice, int s, std::int64_t first,
                   std::span<std::byte> to);
   void read_section(Lock& lock, std::uint32_t tile, int s);
+  void await_scratch(TimePoint deadline);
   static void scratch_done(store::Transfer& transfer, void* context);
   int checked_state(std::string_view state) const;
   std::byte* undo_bytes(const Lease& lease, std::uint32_t unit_slice, int s) const;
   void check_range(const ParamRecord& param, int s, std::int64_t offset, std::int64_t bytes) const;
-  void check_no_pass(const char* call) const;
+  void check_no_pass(Lock& lock, const char* call);
 
   const std::shared_ptr<House> house_;
   const OptimizerOptions options_;
@@ -158,17 +167,19 @@ class Swapper {
   PinnedRegion pool_region_;
   PinnedRegion undo_region_;
   std::vector<PinnedRegion> homes_;
+  store::ExtentMap spare_homes_;  // addresses in them that removed parameters have left
   std::unique_ptr<BufferPool> pool_;
   std::vector<std::unique_ptr<Lease>> leases_;  // buffers_ with buffers, then those for residents
 
   // read_state: one at a time (scratch_mutex_ comes before mutex_). Its completion needs none of
-  // the mutexes that are held while the I/O thread is waited for.
+  // the mutexes that are held while the I/O thread is waited for. A read that timed out leaves the
+  // scratch in flight behind it.
   std::mutex scratch_mutex_;
   PinnedRegion scratch_;
   std::unique_ptr<store::Transfer> scratch_transfer_;
   std::mutex scratch_done_mutex_;
   std::condition_variable scratch_moved_;
-  bool scratch_in_flight_ = false;
+  bool scratch_in_flight_ = false;  // guarded by scratch_done_mutex_
 };
 
 }  // namespace spillway::swap

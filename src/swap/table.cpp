@@ -33,12 +33,13 @@ struct Table::NewTile {
 };
 
 Table::Table(Layout layout, store::Store* store, double ratio, int tiles_in_flight,
-             bool whole_parameters)
+             bool whole_parameters, int owner)
     : layout_(std::move(layout)),
       store_(store),
       ratio_(ratio),
       tiles_in_flight_(tiles_in_flight),
-      whole_parameters_(whole_parameters) {
+      whole_parameters_(whole_parameters),
+      owner_(owner) {
   add_unit("default");
 }
 
@@ -236,7 +237,7 @@ void Table::reserve(std::span<NewTile> fresh, UnitRecord& home, const std::strin
   if (stored.empty()) return;
   store::SectionId first{};
   try {
-    first = store_->reserve(sizes, states(), tiles_in_flight_);
+    first = store_->reserve(sizes, states(), tiles_in_flight_, owner_);
   } catch (const Error& error) {
     throw_error(error.code(), "parameter \"{}\" of unit \"{}\" cannot be added: {}", name,
                 home.name, error.what());
@@ -254,7 +255,7 @@ void Table::close_tails() {
     TileRecord& tail = tiles_[home.tiles.back()];
     if (tail.resident || !tail.live || home.used == home.reserved) continue;
     try {
-      const store::SectionId exact = store_->reserve(home.used, states(), tiles_in_flight_);
+      const store::SectionId exact = store_->reserve(home.used, states(), tiles_in_flight_, owner_);
       store_->release(tail.sections, states());
       tail.sections = exact;
       home.reserved = home.used;
@@ -264,14 +265,15 @@ void Table::close_tails() {
   }
 }
 
-void Table::remove(ParamId id) {
+std::vector<std::uint32_t> Table::remove(ParamId id) {
   ParamRecord& gone = param(checked(id));
   gone.live = false;
   elements_ -= gone.elements;
   UnitRecord& home = unit(gone.unit);
+  std::vector<std::uint32_t> dead;
   for (std::size_t t = 0; t < home.tiles.size(); ++t) {
     TileRecord& tile = tiles_[home.tiles[t]];
-    if (!tile.live || tile.first_slice + tile.slice_count <= gone.first_slice ||
+    if (tile.first_slice + tile.slice_count <= gone.first_slice ||
         tile.first_slice >= gone.first_slice + gone.slice_count)
       continue;
     bool live = false;
@@ -281,7 +283,10 @@ void Table::remove(ParamId id) {
     tile.live = false;
     if (!tile.resident) store_->release(tile.sections, states());
     if (t + 1 == home.tiles.size()) home.tail_open = false;
+    dead.push_back(home.tiles[t]);
   }
+  std::erase_if(home.tiles, [&](std::uint32_t tile) { return !tiles_[tile].live; });
+  return dead;
 }
 
 std::int64_t Table::payload(const TileRecord& tile, int s) const {

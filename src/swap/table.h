@@ -16,15 +16,33 @@ namespace spillway::swap {
 struct PassState;
 
 inline constexpr std::int64_t no_step = -1;
-inline constexpr std::int16_t no_lease = -1;
+inline constexpr std::int32_t no_lease = -1;
 
 /// A run of elements of one parameter in one tile, as the table keeps it.
 struct SliceRecord {
   ParamId param{};
+  std::uint32_t torn = 0;       // states left between old and new
+  std::uint32_t stepped = 0;    // states that `step` has changed
+  std::uint32_t replaced = 0;   // of these, loaded from elsewhere since
+  std::uint32_t owed = 0;       // states that the unit's unfinished step has still to write
   std::int64_t offset = 0;      // [elements]
   std::int64_t count = 0;       // [elements]
   std::int64_t step = no_step;  // last step committed
-  std::uint32_t torn = 0;       // states left between old and new
+
+  bool holds(std::int64_t wanted, std::uint32_t states) const {
+    return step == wanted && (states & ~stepped) == 0;
+  }
+  void take_step(std::int64_t taken, std::uint32_t states) {
+    if (step != taken) step = taken, stepped = 0;
+    stepped |= states;
+    replaced = 0;
+    owed &= ~states;
+  }
+  // Once all that the step had changed comes from elsewhere, the step has not happened here.
+  void load(std::uint32_t states) {
+    replaced |= states;
+    if ((stepped & ~replaced) == 0) step = no_step, stepped = replaced = 0;
+  }
 };
 
 /// A tile. Its slices stand together in its unit's list; its sections have consecutive ids.
@@ -35,10 +53,9 @@ struct TileRecord {
   store::SectionId sections = store::no_section;  // first of one per state; resident: none
   std::byte* home = nullptr;                      // resident: its memory
   std::uint32_t written = 0;                      // states that are not their constant any more
-  std::int16_t lease = no_lease;                  // the lease that holds it now
+  std::int32_t lease = no_lease;                  // the lease that holds it now
   bool resident = false;
-  bool live = true;           // false: all its parameters are removed
-  std::uint32_t version = 0;  // counts writes that reached the store
+  bool live = true;  // false: all its parameters are removed
 };
 
 struct ParamRecord {
@@ -72,15 +89,16 @@ struct UnitRecord {
 class Table {
  public:
   /// Without a store every tile is resident. `ratio` of the tiles, spread evenly, go to the store;
-  /// `tiles_in_flight` decides the spare slots.
+  /// `tiles_in_flight` decides the spare slots, which all tables of one `owner` share.
   Table(Layout layout, store::Store* store, double ratio, int tiles_in_flight,
-        bool whole_parameters);
+        bool whole_parameters, int owner = 0);
 
   UnitId add_unit(std::string name);
   /// Lays the parameter out behind those of its unit and reserves its space. Throws Error
   /// invalid_argument, no_space (naming the parameter); then nothing has changed.
   ParamId add(std::string name, std::int64_t elements, const ParamOptions& options);
-  void remove(ParamId id);
+  /// Returns the tiles that have no parameter any more.
+  std::vector<std::uint32_t> remove(ParamId id);
   /// Closes the tiles that still take parameters and gives back what was reserved beyond need.
   void close_tails();
 
@@ -129,6 +147,7 @@ class Table {
   double ratio_;
   int tiles_in_flight_;
   bool whole_parameters_;
+  int owner_;
   std::vector<UnitRecord> units_;
   std::vector<ParamRecord> params_;
   std::vector<TileRecord> tiles_;

@@ -61,7 +61,7 @@ TEST(FileTest, FactsOfFileSystems) {
 
   const UniqueFd here = temporary_file(3 * 4096);
   ASSERT_EQ(file_facts(here.get(), facts), 0);
-  struct stat stat{};
+  struct stat stat {};
   ASSERT_EQ(::fstat(here.get(), &stat), 0);
   EXPECT_EQ(facts.device, stat.st_dev);
   EXPECT_EQ(facts.inode, stat.st_ino);

@@ -1,7 +1,10 @@
 #include "sys/ring.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -41,17 +44,31 @@ TEST_P(RingTest, MovesBytesByDescriptorAndBySlot) {
   const PageMemory memory(8192);
   const int slot = ring->add_file(fd.get());
   std::memset(memory.data(), 5, 4096);
-  ring->start({.write = true, .fd = fd.get(), .data = memory.data(), .offset = 4096, .bytes = 4096,
+  ring->start({.write = true,
+               .fd = fd.get(),
+               .data = memory.data(),
+               .offset = 4096,
+               .bytes = 4096,
                .tag = memory.data()});
   EXPECT_EQ(one().result, 4096);
-  ring->start({.fd = fd.get(), .slot = slot, .data = memory.data() + 4096, .offset = 4096,
-               .bytes = 4096, .tag = memory.data()});
+  ring->start({.fd = fd.get(),
+               .slot = slot,
+               .data = memory.data() + 4096,
+               .offset = 4096,
+               .bytes = 4096,
+               .tag = memory.data()});
   const RingResult read = one();
   EXPECT_EQ(read.result, 4096);
   EXPECT_EQ(read.tag, memory.data());
   EXPECT_EQ(std::memcmp(memory.data(), memory.data() + 4096, 4096), 0);
-  ring->start({.write = true, .dsync = true, .fd = fd.get(), .slot = slot, .data = memory.data(),
-               .offset = 0, .bytes = 4096, .tag = memory.data()});
+  ring->start({.write = true,
+               .dsync = true,
+               .fd = fd.get(),
+               .slot = slot,
+               .data = memory.data(),
+               .offset = 0,
+               .bytes = 4096,
+               .tag = memory.data()});
   EXPECT_EQ(one().result, 4096);
   ring->remove_file(slot);
   EXPECT_EQ(ring->add_file(fd.get()), slot);
@@ -80,11 +97,53 @@ TEST_P(RingTest, WaitEndsByTimeAndByWake) {
   }
 }
 
+// The same 64 MiB again and again: as many addresses as wanted for little memory.
+class RepeatedMemory {
+ public:
+  explicit RepeatedMemory(std::int64_t bytes) : bytes_(static_cast<std::size_t>(bytes)) {
+    const UniqueFd fd{::memfd_create("spillway-test", MFD_CLOEXEC)};
+    EXPECT_EQ(::ftruncate(fd.get(), part), 0);
+    at_ = ::mmap(nullptr, bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (std::int64_t from = 0; from < bytes; from += part)
+      EXPECT_NE(::mmap(static_cast<std::byte*>(at_) + from,
+                       static_cast<std::size_t>(std::min(part, bytes - from)),
+                       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd.get(), 0),
+                MAP_FAILED);
+  }
+  ~RepeatedMemory() { ::munmap(at_, bytes_); }
+  RepeatedMemory(const RepeatedMemory&) = delete;
+  RepeatedMemory& operator=(const RepeatedMemory&) = delete;
+  std::span<std::byte> span() const { return {static_cast<std::byte*>(at_), bytes_}; }
+
+ private:
+  static constexpr std::int64_t part = 64 * MiB;
+  std::size_t bytes_;
+  void* at_ = nullptr;
+};
+
 TEST_P(RingTest, MemoryOverTheKernelsLimitIsRegisteredInParts) {
+  const RepeatedMemory memory(GiB + 2 * MiB);  // the kernel takes at most 1 GiB in one buffer
+  std::string why;
+  if (!memory_limits().memlock_exempt) GTEST_SKIP() << "needs the right to lock 1 GiB";
+  ASSERT_EQ(ring->add_memory(memory.span(), why), 0) << why;
+  const UniqueFd fd = temporary_file(64 * KiB);
+  // Inside the first part, inside the second, and across the cut between them.
+  for (const std::int64_t at : {std::int64_t{0}, GiB + MiB, GiB - 4096}) {
+    std::memset(memory.span().data() + at, 9, 8192);
+    ring->start({.write = true,
+                 .fd = fd.get(),
+                 .data = memory.span().data() + at,
+                 .offset = 0,
+                 .bytes = 8192,
+                 .tag = ring.get()});
+    EXPECT_EQ(one().result, 8192) << at;
+  }
+  ring->remove_memory(memory.span());
+}
+
+TEST_P(RingTest, MemoryIsRegisteredAndGivenBack) {
   const PageMemory memory(2 * MiB);
   std::string why;
-  ASSERT_EQ(ring->add_memory(memory.span(), why), 0) << why;
-  ring->remove_memory(memory.span());
   for (int i = 0; i < 3; ++i) {
     ASSERT_EQ(ring->add_memory(memory.span(), why), 0) << why;
     ring->remove_memory(memory.span());
@@ -99,7 +158,10 @@ TEST_P(RingTest, TheKernelTellsWhenTheRingIsGone) {
   const UniqueFd fd = temporary_file(64 * KiB);
   const PageMemory memory(64 * KiB);
   EXPECT_FALSE(ring->gone(0));
-  ring->start({.fd = fd.get(), .data = memory.data(), .offset = 0, .bytes = 64 * KiB,
+  ring->start({.fd = fd.get(),
+               .data = memory.data(),
+               .offset = 0,
+               .bytes = 64 * KiB,
                .tag = memory.data()});
   std::vector<RingResult> results(4);
   std::size_t count = 0;

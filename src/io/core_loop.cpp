@@ -1,0 +1,198 @@
+// The I/O thread: opens the back-end, keeps it full, runs callbacks, survives its loss, ends.
+
+#include <algorithm>
+#include <cerrno>
+#include <stdexcept>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "io/core.h"
+#include "sys/file.h"
+#include "sys/process.h"
+
+namespace spillway::io {
+namespace {
+
+// How often a lost back-end is asked whether the kernel has let go of it. [ns]
+constexpr std::int64_t gone_poll_ns = 2'000'000;
+
+}  // namespace
+
+void Core::run() {
+  sys::block_all_signals();
+  sys::name_thread("spillway-io");
+  bool usable = false;
+  {
+    std::lock_guard lock(mutex_);
+    starting_.reserve(static_cast<std::size_t>(options_.queue_depth));
+    results_.resize(static_cast<std::size_t>(2 * options_.queue_depth));
+    usable = open_backend();
+    opened_ = true;
+    changed_.notify_all();
+  }
+  if (usable) loop();
+  end();
+}
+
+bool Core::open_backend() {
+  for (;;) {
+    std::string why;
+    const int error = backend_->open(options_.queue_depth, report_, why);
+    if (error == 0) {
+      report_.engine = backend_->name();
+      return true;
+    }
+    std::unique_ptr<Backend> next;
+    if (options_.engine != EngineChoice::io_uring) next = backend_->successor();
+    if (next == nullptr) {
+      open_error_ = error;
+      open_why_ = why;
+      return false;
+    }
+    log::warning("{} cannot be used: {}; {} take over", backend_->name(), why, next->name());
+    report_.reasons.push_back(std::move(why));
+    report_.features.clear();
+    backend_ = std::move(next);
+  }
+}
+
+void Core::loop() {
+  std::size_t count = 0;
+  int lost = 0;
+  for (;;) {
+    RequestList done;
+    Call* calls = nullptr;
+    std::int64_t timeout_ns = 0;
+    bool busy = false;
+    {
+      std::lock_guard lock(mutex_);
+      asleep_ = false;
+      const std::int64_t now = nanoseconds_now();
+      if (abandoned_) return;
+      book(count, now);
+      if (lost != 0) change_backend(lost);
+      if (!lost_is_gone_ && lost_->gone(0)) release_held(now);
+      calls = take_calls();
+      done.take(finished_);
+      hand_over();
+      if (quit_ && calls == nullptr && done.empty()) return;
+      scheduler_.wake_due(now);
+      starting_.clear();
+      while (Piece* const piece = scheduler_.next()) starting_.push_back(piece);
+
+      busy = calls != nullptr || !done.empty();
+      if (!busy) {
+        const std::int64_t due = scheduler_.next_due();
+        timeout_ns = due < 0 ? -1 : std::max<std::int64_t>(due - now, 1);
+        if (!lost_is_gone_ && (timeout_ns < 0 || timeout_ns > gone_poll_ns))
+          timeout_ns = gone_poll_ns;
+        asleep_ = true;
+      }
+    }
+    for (Piece* const piece : starting_) backend_->start(*piece);
+    // With callbacks to run the device is set to work first, and they run beside it.
+    lost = backend_->reap(results_, count, timeout_ns);
+    if (busy) {
+      run_callbacks(done);
+      run_calls(calls);
+    }
+  }
+}
+
+void Core::change_backend(int error) {
+  SPILLWAY_CHECK(lost_is_gone_, "a back-end was lost while another one was");
+  std::unique_ptr<Backend> next = backend_->successor();
+  SPILLWAY_CHECK(next != nullptr, "a back-end without successor was lost");
+  std::string why =
+      std::string(backend_->name()) + " was refused while running: " + sys::errno_text(error);
+  log::warning("{}; {} take over", why, next->name());
+
+  backend_->close();
+  lost_ = std::move(backend_);
+  lost_is_gone_ = false;
+  backend_ = std::move(next);
+  // What was in flight is done again: the same bytes to the same place. Its requests are held
+  // until the old back-end has let go, so that no late transfer finds memory with a new owner.
+  scheduler_.restart_all();
+
+  report_.features.clear();
+  report_.reasons.push_back(std::move(why));
+  std::string next_why;
+  const int refused = backend_->open(options_.queue_depth, report_, next_why);
+  SPILLWAY_CHECK(refused == 0, "the last back-end must open");
+  report_.engine = backend_->name();
+  for (const auto& file : files_) {
+    if (!file) continue;
+    file->slot = -1;
+    backend_->add_file(*file);
+  }
+  memory_.clear();
+  counters_.registered_bytes = 0;
+}
+
+void Core::run_callbacks(RequestList& done) {
+  while (Request* const request = done.pop_front()) {
+    if (abandoned_) return;
+    running_.store(request, std::memory_order_release);
+    const Request::Callback callback = request->callback;
+    void* const context = request->context;
+    request->state_.store(RequestState::done, std::memory_order_release);
+    try {
+      callback(*request, context);
+    } catch (const std::exception& error) {
+      log::error("{}: an I/O callback threw: {}", name_of(request->file), error.what());
+      request->outcome_.error = EIO;
+    } catch (...) {
+      log::error("{}: an I/O callback threw", name_of(request->file));
+      request->outcome_.error = EIO;
+    }
+    running_.store(nullptr, std::memory_order_release);
+    ++called_back_;
+  }
+}
+
+Core::Call* Core::take_calls() {
+  last_call_ = nullptr;
+  return std::exchange(calls_, nullptr);
+}
+
+void Core::run_calls(Call* first) {
+  while (first != nullptr) {
+    Call* const call = first;
+    first = call->next;  // it is gone once it is done
+    std::exception_ptr error;
+    try {
+      (*call->work)();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    std::lock_guard lock(mutex_);
+    call->error = std::move(error);
+    call->done = true;
+    changed_.notify_all();
+  }
+}
+
+void Core::end() {
+  Call* calls = nullptr;
+  std::int64_t limit = 0;
+  {
+    std::lock_guard lock(mutex_);
+    quit_ = true;
+    calls = take_calls();
+    limit = gone_limit_ns_;
+  }
+  run_calls(calls);
+  {
+    std::lock_guard lock(mutex_);
+    ending_ = true;
+    changed_.notify_all();
+  }
+  backend_->close();
+  backend_->gone(limit);
+  std::lock_guard lock(mutex_);
+  ended_ = true;
+  changed_.notify_all();
+}
+
+}  // namespace spillway::io

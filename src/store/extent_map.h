@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+
+namespace spillway::store {
+
+/// Free ranges of one number line (a file's bytes, or ids), kept coalesced.
+///
+/// Example: insert(0, 10), insert(20, 10), insert(10, 10) leaves the one range [0, 30).
+/// Not thread-safe; its owner holds a lock.
+class ExtentMap {
+ public:
+  /// Gives [start, start + length) back. Requires: length > 0 and nothing of it is free already
+  /// (checked: a range given back twice would be handed out twice).
+  void insert(std::int64_t start, std::int64_t length);
+  /// Takes `length` from the lowest range that is long enough; nullopt when there is none.
+  std::optional<std::int64_t> take(std::int64_t length);
+  /// Takes the range that ends at `end` and returns its start, or `end` itself if there is none:
+  /// the new end of a line whose tail is not used any more.
+  std::int64_t take_tail(std::int64_t end);
+
+  std::int64_t total() const { return total_; }
+  std::size_t ranges() const { return ranges_.size(); }
+
+ private:
+  std::map<std::int64_t, std::int64_t> ranges_;  // start -> length
+  std::int64_t total_ = 0;
+};
+
+}  // namespace spillway::store

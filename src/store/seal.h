@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace spillway::store {
+
+/// What a section's seal is made of: either a checksum that stays in memory, or a trailer on disk
+/// whose number stays in memory.
+struct SealInput {
+  std::uint32_t section = 0;
+  std::int64_t payload = 0;    ///< [bytes]
+  std::int64_t footprint = 0;  ///< [bytes]
+};
+
+inline constexpr std::int64_t trailer_bytes = 4096;
+
+/// XXH3-64 of the payload. It stays in memory, so it need not tell sections and versions apart by a
+/// seed: an older version, another section's bytes, zeros after a truncation have another checksum,
+/// and where a misdirected read finds the very same bytes they are the right ones.
+std::uint64_t checksum(const SealInput& input, const std::byte* data);
+
+/// Writes the trailer into the last 4 KiB of the footprint. `number` is never used twice by a
+/// store, so that a trailer names one write of one section of one instance.
+void put_trailer(const SealInput& input, std::uint64_t instance, std::uint64_t number,
+                 std::byte* data);
+/// What is wrong with the trailer, or nullopt.
+std::optional<std::string> check_trailer(const SealInput& input, std::uint64_t instance,
+                                         std::uint64_t number, const std::byte* data);
+
+}  // namespace spillway::store

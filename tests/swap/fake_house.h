@@ -1,0 +1,77 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "io/engine.h"
+#include "store/store.h"
+#include "support/fake_backend.h"
+#include "support/swap_fixture.h"
+#include "swap/house.h"
+
+namespace spillway::test {
+
+/// What swappers share, over a disk in memory that does what the test tells it. The store keeps its
+/// books and its directory under a real path; only the bytes go elsewhere.
+class FakeHouse final : public swap::House {
+ public:
+  FakeHouse(Config config, std::shared_ptr<io::FakeDevice> device)
+      : config_(std::move(config)),
+        engine_(std::make_unique<io::FakeBackend>(std::move(device)), engine_options(config_.io)),
+        store_(engine_, store_options(config_)) {}
+  ~FakeHouse() override { engine_.shutdown(config_.io.shutdown_timeout); }
+
+  const Config& config() const override { return config_; }
+  io::Engine& engine() override { return engine_; }
+  store::Store& optimizer_store() override { return store_; }
+  void admit(const void* owner, const swap::Claim& claim) override {
+    const std::lock_guard lock(mutex_);
+    claims_[owner] = claim;
+  }
+  void withdraw(const void* owner) noexcept override {
+    const std::lock_guard lock(mutex_);
+    claims_.erase(owner);
+  }
+  bool forked() const noexcept override { return false; }
+
+ private:
+  static io::EngineOptions engine_options(const IoConfig& io) {
+    io::EngineOptions options;
+    options.block_size = io.block_size;
+    options.queue_depth = io.queue_depth;
+    options.retry_seconds = 0.05;
+    options.wait_timeout = io.timeout;
+    return options;
+  }
+  static store::StoreOptions store_options(const Config& config) {
+    store::StoreOptions options;
+    options.paths = config.offload_optimizer.nvme_path;
+    options.checksums = config.io.checksums;
+    return options;
+  }
+
+  const Config config_;
+  std::mutex mutex_;
+  std::map<const void*, swap::Claim> claims_;
+  io::Engine engine_;
+  store::Store store_;
+};
+
+// A member pointer given to an explicit instantiation may name what is private.
+template <auto Member>
+struct HouseOfContext {
+  friend std::shared_ptr<swap::House>& house_of(Context& context) { return context.*Member; }
+};
+std::shared_ptr<swap::House>& house_of(Context& context);
+template struct HouseOfContext<&Context::house_>;
+
+/// A context that lives in `house`. Only swappers may be made from it.
+inline Context context_in(std::shared_ptr<swap::House> house) {
+  Context context{Config{}};
+  house_of(context) = std::move(house);
+  return context;
+}
+
+}  // namespace spillway::test

@@ -1,0 +1,2 @@
+#define SPILLWAY_KERNEL avx2
+#include "adamw_kernel.inc"

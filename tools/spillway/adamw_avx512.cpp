@@ -1,0 +1,2 @@
+#define SPILLWAY_KERNEL avx512
+#include "adamw_kernel.inc"

@@ -1,0 +1,2 @@
+#define SPILLWAY_KERNEL baseline
+#include "adamw_kernel.inc"

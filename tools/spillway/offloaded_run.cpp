@@ -1,0 +1,115 @@
+#include "offloaded_run.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <stdexcept>
+#include <string>
+
+namespace spillway::demo {
+namespace {
+
+OptimizerOptions adamw_states() {
+  OptimizerOptions options;
+  for (const std::string_view name : state_names)
+    options.states.push_back({.name = std::string(name), .dtype = DType::f32});
+  options.name = "adamw";
+  return options;
+}
+
+}  // namespace
+
+OffloadedRun::OffloadedRun(const Model& model, const Config& config, std::uint64_t seed,
+                           ComputeThreads& threads)
+    : seed_(seed),
+      threads_(threads),
+      model_(model),
+      context_(config),
+      swapper_(context_, adamw_states()) {
+  for (std::size_t t = 0; t < model.tensors.size(); ++t)
+    swapper_.add(model.tensors[t].name, model.tensors[t].elements, {.tag = t});
+}
+
+void OffloadedRun::set_up(const OnTile& on_tile) {
+  swapper_.seal();
+  const Kernel& kernel = best_kernel();
+  Run run = swapper_.begin({.write = {"master"}});
+  while (auto tile = run.next()) {
+    std::int64_t elements = 0;
+    for (const Slice& slice : tile->slices()) {
+      float* const master = slice.of<float>("master").data();
+      pieces_.clear();
+      cut(slice.tag, slice.offset, slice.count, 0, pieces_);
+      threads_.for_each(pieces_.size(), [&](std::size_t i) {
+        const Piece& piece = pieces_[i];
+        fill_masters(kernel, master + piece.at, piece.first, piece.count,
+                     stream_key(seed_, piece.tensor, 0));
+      });
+      elements += slice.count;
+    }
+    tile->commit();
+    on_tile(elements);
+  }
+}
+
+double OffloadedRun::step(std::int64_t step, const OnTile& on_tile) {
+  const auto begin = std::chrono::steady_clock::now();
+  const AdamWStep constants = adamw_.at(step);
+  const Kernel& kernel = best_kernel();
+  for (Run run = swapper_.begin_step(step); auto tile = run.next();) {
+    turns_.clear();
+    std::int64_t elements = 0;
+    for (const Slice& slice : tile->slices()) {
+      float* const master = slice.of<float>("master").data();
+      float* const exp_avg = slice.of<float>("exp_avg").data();
+      float* const exp_avg_sq = slice.of<float>("exp_avg_sq").data();
+      pieces_.clear();
+      cut(slice.tag, slice.offset, slice.count, 0, pieces_);
+      for (const Piece& piece : pieces_)
+        turns_.push_back({piece.tensor, piece.first, piece.count, master + piece.at,
+                          exp_avg + piece.at, exp_avg_sq + piece.at});
+      elements += slice.count;
+    }
+    // One hand-over to the other threads per tile, however many tensors it packs.
+    threads_.for_each(turns_.size(), [&](std::size_t i) {
+      const Turn& turn = turns_[i];
+      adamw_update(kernel, turn.master, turn.exp_avg, turn.exp_avg_sq, turn.first, turn.count,
+                   stream_key(seed_, turn.tensor, step), constants);
+    });
+    tile->commit();
+    on_tile(elements);
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+Hashes OffloadedRun::hashes(const OnTile& on_tile) {
+  StateHasher hasher(model_.tensors.size());
+  std::vector<std::int64_t> hashed(model_.tensors.size(), 0);
+  Run run = swapper_.begin(
+      {.read = {state_names[0], state_names[1], state_names[2]}, .order = Order::registration});
+  while (auto tile = run.next()) {
+    std::int64_t elements = 0;
+    for (const Slice& slice : tile->slices()) {
+      // A hash over the right bytes in a wrong order would be no proof of anything.
+      if (slice.offset != hashed.at(slice.tag))
+        throw std::logic_error(fmt::format("{}: element {} came after {}",
+                                           model_.tensors[slice.tag].name, slice.offset,
+                                           hashed[slice.tag]));
+      hashed[slice.tag] += slice.count;
+      threads_.for_each(state_names.size(), [&](std::size_t state) {
+        hasher.add(slice.tag, state, std::as_bytes(slice.of<const float>(state_names[state])));
+      });
+      elements += slice.count;
+    }
+    tile->commit();
+    on_tile(elements);
+  }
+  for (std::size_t t = 0; t < hashed.size(); ++t)
+    if (hashed[t] != model_.tensors[t].elements)
+      throw std::logic_error(fmt::format("{}: {} of {} elements were read back",
+                                         model_.tensors[t].name, hashed[t],
+                                         model_.tensors[t].elements));
+  return hasher.digest();
+}
+
+}  // namespace spillway::demo

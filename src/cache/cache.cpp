@@ -78,7 +78,7 @@ Verdict Cache::reserve_ahead(TensorId id, Time when) {
     reservation.leaving += at(victim).elements;
   }
   entry.state = State::reserved;
-  at(id).hold = number;
+  entry.hold = number;
   update_claim(reservation);
   return {true, reservation.victims};
 }
@@ -90,7 +90,7 @@ bool Cache::promised(TensorId id) const {
 bool Cache::commit(TensorId id) {
   Entry& entry = at(id);
   SPILLWAY_CHECK(entry.state == State::reserved, "a commit without its reservation");
-  const std::uint32_t number = at(id).hold;
+  const std::uint32_t number = entry.hold;
   const Reservation& reservation = reservations_[number];
   SPILLWAY_CHECK(reservation.leaving == 0, "a victim is still in memory");
   if (reservation.void_) {
@@ -102,7 +102,7 @@ bool Cache::commit(TensorId id) {
   SPILLWAY_CHECK(used_ <= cap_, "the cache exceeds its cap");
   entry.state = State::resident;
   entry.last_access = accesses_;
-  at(id).hold = 0;
+  entry.hold = 0;
   offer(id);
   return true;
 }
@@ -122,7 +122,7 @@ void Cache::drop(TensorId id) {
   SPILLWAY_CHECK(resident(id) && !pinned(id), "what is dropped is resident, and nobody uses it");
   used_ -= entry.elements;
   if (entry.state == State::leaving) {
-    Reservation& reservation = reservations_[at(id).hold];
+    Reservation& reservation = reservations_[entry.hold];
     reservation.leaving -= entry.elements;
     update_claim(reservation);
   } else if (heap_.contains(id)) {
@@ -130,7 +130,7 @@ void Cache::drop(TensorId id) {
     evictable_ -= entry.elements;
   }
   entry.state = State::absent;
-  at(id).hold = 0;
+  entry.hold = 0;
   nothing_missing_before_ = std::min(nothing_missing_before_, forecast_.next_use(id));
 }
 

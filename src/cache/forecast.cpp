@@ -54,7 +54,7 @@ void Forecast::start_pass(std::string_view name) {
   Book& book = books_[current_];
   book.last_begun = ++begun_;
   if (!predicted || !chain_on(current_)) {
-    chain_from(current_, 0);
+    chain_from(current_, first_time);
     ++generation_;
   }
   following_ = book.learned;

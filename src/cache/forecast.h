@@ -20,6 +20,7 @@ namespace spillway::cache {
 /// A place on the line of all accesses, those to come included. Only the order of two times and
 /// their difference within one generation of a forecast mean something.
 using Time = std::uint64_t;
+inline constexpr Time first_time = 1;  // so that 0 is before all of them
 inline constexpr Time never = std::numeric_limits<Time>::max();
 
 /// A predicted access.

@@ -179,6 +179,17 @@ TEST_F(CacheTest, AReadAheadDoesNotDisplaceWhatTheUseItselfWouldNot) {
   EXPECT_FALSE(cache.reserve_ahead(0, missing->when).admit);
 }
 
+TEST_F(CacheTest, TheFirstAccessOfAForecastCanBeReadAheadToo) {
+  Simulation simulation({1, 1, 1}, 1);
+  simulation.pass("scan", {0, 1, 2});
+  Cache& cache = simulation.cache();  // 2 in memory, needed last
+  cache.begin_pass("scan");
+  const auto missing = cache.next_missing(0);
+  ASSERT_TRUE(missing);
+  EXPECT_EQ(missing->id, 0u);
+  EXPECT_FALSE(cache.reserve_ahead(0, missing->when).admit) << "after its use it is needed last";
+}
+
 TEST_F(CacheTest, WhatIsReadAheadStaysUntilItsUse) {
   Simulation simulation({1, 1, 1, 1}, 2);
   for (int i = 0; i < 3; ++i) simulation.pass("train", {0, 1, 2, 3, 3, 2, 1, 0});

@@ -63,7 +63,7 @@ class Request {
   Request* previous_ = nullptr;
   RequestList* list_ = nullptr;  // that queue
   DataFile* at_ = nullptr;
-  std::int64_t cut_ = 0;     // [bytes] already handed out as pieces
+  std::int64_t cut_ = 0;     // [bytes] handed out as pieces; all of them once out of its queue
   std::int32_t pieces_ = 0;  // of these, still under way
   std::int64_t submitted_ns_ = 0;
   bool held_ = false;  // a lost back-end may still move its bytes

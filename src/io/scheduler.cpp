@@ -54,12 +54,16 @@ std::int64_t Scheduler::piece_limit(std::int64_t alignment) const {
 void Scheduler::push(Request& request) { queues_[index(request.service)].push_back(request); }
 
 bool Scheduler::withdraw(Request& request) {
-  if (request.state() != RequestState::queued) return false;
+  if (request.state() != RequestState::queued || request.cut_ == request.bytes) return false;
   request.list_->remove(request);
+  request.cut_ = request.bytes;  // taken back once
   return true;
 }
 
 void Scheduler::promote(Request& request) {
+  // What is cut to the end has left the queue, and may be in the hands of run_callbacks(), which
+  // takes its links without the mutex.
+  if (request.cut_ == request.bytes) return;
   if (!queues_[index(Service::prefetch)].holds(request)) return;
   queues_[index(Service::prefetch)].remove(request);
   request.service = Service::demand;
@@ -174,6 +178,7 @@ void Scheduler::stop(Request& request) {
   if (!active_.holds(request)) {
     request.outcome_.done = std::min(request.outcome_.done, request.cut_);
     request.list_->remove(request);
+    request.cut_ = request.bytes;
     active_.push_back(request);
   }
   const auto forget = [&](PieceList& list) {

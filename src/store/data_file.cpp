@@ -9,6 +9,7 @@
 #include "base/throw.h"
 #include "io/probe.h"
 #include "sys/directory.h"
+#include "sys/limits.h"
 #include "sys/verdict.h"
 
 namespace spillway::store {
@@ -141,6 +142,7 @@ void DataFile::grow(std::int64_t size) {
   // Some report nothing at all (tmpfs without a limit, FUSE): there the allocation tells.
   const std::int64_t free = free_space();
   if (free > 0 && free < size - size_) throw_no_room(ENOSPC, size);
+  if (report_.memory) require_memory(size - size_);
   for (std::int64_t at = size_; at < size;) {
     const std::int64_t to = std::min(size, at + allocation_step);
     if (const int error = allocate(at, to)) {
@@ -152,6 +154,18 @@ void DataFile::grow(std::int64_t size) {
     at = to;
   }
   size_ = size;
+}
+
+// A file system in memory promises what the machine may not have: the OOM killer gives no errno.
+void DataFile::require_memory(std::int64_t bytes) const {
+  const sys::MemoryLimits limits = sys::memory_limits();
+  const std::int64_t room = std::min(limits.available, limits.cgroup_available);
+  if (bytes <= room) return;
+  throw_error(
+      Errc::does_not_fit,
+      "nvme_path {} is on {}, which keeps data in memory: {} more bytes do not fit in the {} "
+      "that the machine (or its cgroup) has left; name a directory on a disk",
+      nvme_path(), report_.file_system, bytes, room);
 }
 
 void DataFile::shrink(std::int64_t size) noexcept {

@@ -52,6 +52,7 @@ class DataFile {
   void probe(Switch direct);
   int allocate(std::int64_t from, std::int64_t to);
   void no_guarantee(std::string reason);
+  void require_memory(std::int64_t bytes) const;
   [[noreturn]] void throw_no_room(int error, std::int64_t size) const;
 
   io::Engine& engine_;

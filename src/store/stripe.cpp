@@ -22,6 +22,7 @@ std::vector<std::int64_t> reduced(std::span<const std::int64_t> weights) {
     SPILLWAY_CHECK(part >= 1, "weights are positive");
     common = std::gcd(common, part);
   }
+  SPILLWAY_CHECK(common > 0, "weights are positive");
   double sum = 0;
   for (std::int64_t& part : parts) sum += static_cast<double>(part /= common);
   const double limit =

@@ -19,14 +19,11 @@ struct bf16 {
 /// [bytes] of one element: 4, 2 or 1.
 constexpr std::int64_t width(DType dtype) {
   switch (dtype) {
-    case DType::f32:
-      return 4;
+    case DType::f32: return 4;
     case DType::f16:
-    case DType::bf16:
-      return 2;
+    case DType::bf16: return 2;
     case DType::i8:
-    case DType::u8:
-      return 1;
+    case DType::u8: return 1;
   }
   return 0;
 }
@@ -34,16 +31,11 @@ constexpr std::int64_t width(DType dtype) {
 /// "f32", "f16", "bf16", "i8", "u8".
 constexpr std::string_view to_string(DType dtype) {
   switch (dtype) {
-    case DType::f32:
-      return "f32";
-    case DType::f16:
-      return "f16";
-    case DType::bf16:
-      return "bf16";
-    case DType::i8:
-      return "i8";
-    case DType::u8:
-      return "u8";
+    case DType::f32: return "f32";
+    case DType::f16: return "f16";
+    case DType::bf16: return "bf16";
+    case DType::i8: return "i8";
+    case DType::u8: return "u8";
   }
   return "?";
 }

@@ -190,6 +190,8 @@ class Run {
 ///
 /// A step that was left early must be resumed (begin with the same number) before another one
 /// starts: begin() throws step_incomplete otherwise, unless a write-only pass replaces the state.
+/// A slice of which all that a step changed was written anew (write_state, or a pass that only
+/// writes) does not hold that step any more: resumed, the step comes to it again.
 ///
 /// Threads: begin(), next() and read_state() may be called from any thread; passes over disjoint
 /// units may be open together. add, remove, write_state and reset are calls between passes:
@@ -249,6 +251,7 @@ class OptimizerSwapper {
   /// Every value of `state` becomes `value`, without I/O.
   void reset(std::string_view state, double value = 0);
 
+  /// Valid until the next add().
   std::string_view name(ParamId param) const;
   std::int64_t elements(ParamId param) const;
   OptimizerStats stats() const;

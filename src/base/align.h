@@ -16,11 +16,18 @@ inline constexpr std::int64_t page_bytes = 4 * KiB;
 inline constexpr std::int64_t huge_page_bytes = 2 * MiB;
 
 /// The multiple of `to` (> 0, any number) at or below / at or above `value` (>= 0).
-template <std::integral T> constexpr T align_down(T value, T to) { return value / to * to; }
-template <std::integral T> constexpr T align_up(T value, T to) {
+template <std::integral T>
+constexpr T align_down(T value, T to) {
+  return value / to * to;
+}
+template <std::integral T>
+constexpr T align_up(T value, T to) {
   return (value + to - 1) / to * to;
 }
-template <std::integral T> constexpr T divide_up(T value, T by) { return (value + by - 1) / by; }
+template <std::integral T>
+constexpr T divide_up(T value, T by) {
+  return (value + by - 1) / by;
+}
 
 /// Nullopt where the result does not fit 64 bits.
 constexpr std::optional<std::int64_t> checked_multiply(std::int64_t a, std::int64_t b) {

@@ -28,8 +28,8 @@ struct Logger {
   std::shared_ptr<spdlog::logger> standard;
 
   Logger() {
-    standard = std::make_shared<spdlog::logger>(
-        "spillway", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    standard = std::make_shared<spdlog::logger>("spillway",
+                                                std::make_shared<spdlog::sinks::stderr_sink_mt>());
     standard->set_level(spdlog::level::trace);
     standard->set_pattern("spillway: %l: %v");
     standard->flush_on(spdlog::level::info);

@@ -21,6 +21,7 @@ constexpr std::int64_t gone_poll_ns = 2'000'000;
 void Core::run() {
   sys::block_all_signals();
   sys::name_thread("spillway-io");
+  sys::prefer_latency();
   bool usable = false;
   {
     std::lock_guard lock(mutex_);

@@ -86,6 +86,7 @@ int ThreadBackend::open(std::int64_t depth, EngineReport& report, std::string& w
       workers_.emplace_back([desk = desk_] {
         sys::block_all_signals();
         sys::name_thread("spillway-worker");
+        sys::prefer_latency();
         desk->work_off();
       });
     } catch (const std::system_error& error) {

@@ -198,7 +198,8 @@ void Swapper::finish(PassState& pass) {
 void Swapper::settle(PassState& pass) {
   pass.settled = true;
   for (auto& lease : leases_)
-    if (lease->pass == &pass) lease->pass = nullptr;  // committed, not written: for the next begin()
+    if (lease->pass == &pass)
+      lease->pass = nullptr;  // committed, not written: for the next begin()
   bool incomplete = false;
   for (UnitId id : pass.units) {
     UnitRecord& unit = table_.unit(id);

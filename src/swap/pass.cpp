@@ -171,13 +171,14 @@ void Swapper::start_read(Lease& lease, io::Service service) {
     lease.state = LeaseState::ready;
     return;
   }
-  lease.transfer->clear();
-  for (int s = 0; s < table_.states(); ++s)
-    if (lease.reads & (1u << s))
-      lease.transfer->add_read(table_.section(tile, s), lease.section[static_cast<std::size_t>(s)]);
   lease.state = LeaseState::reading;
   ++pass.reading;
   try {
+    lease.transfer->clear();
+    for (int s = 0; s < table_.states(); ++s)
+      if (lease.reads & (1u << s))
+        lease.transfer->add_read(table_.section(tile, s),
+                                 lease.section[static_cast<std::size_t>(s)]);
     lease.transfer->submit(service, read_done, &lease);
   } catch (...) {
     --pass.reading;
@@ -235,7 +236,7 @@ void Swapper::read_ahead_all() {
 
 void Swapper::check_healthy(const PassState& pass) const {
   if (!pass.torn) {
-    if (pass.error) throw *pass.error;
+    if (pass.error) throw Error(*pass.error);
     return;
   }
   const std::vector<ParamId> torn = torn_params(pass, pass.write);
@@ -346,8 +347,7 @@ void Swapper::prepare(Lease& lease) {
     for (int s = 0; s < table_.states(); ++s) {
       if ((lease.reads & (1u << s)) == 0) continue;
       try {
-        lease.transfer->verify(table_.section(tile, s),
-                               lease.section[static_cast<std::size_t>(s)]);
+        lease.transfer->verify(table_.section(tile, s), lease.section[static_cast<std::size_t>(s)]);
       } catch (const Error& error) {
         throw_error(error.code(), "optimizer \"{}\": {}, state \"{}\": {}", options_.name,
                     table_.describe(tile),

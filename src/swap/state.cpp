@@ -302,9 +302,9 @@ void Swapper::read_section(Lock& lock, std::uint32_t index, int s) {
   const TileRecord& tile = table_.tiles()[index];
   const store::SectionId section = table_.section(tile, s);
   const std::int64_t need = store_->footprint(section);
-  const std::string what = fmt::format("optimizer \"{}\": {}, state \"{}\"", options_.name,
-                                       table_.describe(tile),
-                                       table_.layout().states()[static_cast<std::size_t>(s)].name);
+  const std::string what =
+      fmt::format("optimizer \"{}\": {}, state \"{}\"", options_.name, table_.describe(tile),
+                  table_.layout().states()[static_cast<std::size_t>(s)].name);
   if (scratch_.bytes() < need) {
     RegionOptions region = region_options(options_.name + " scratch", false);
     region.pin = region.require_pinned = false;

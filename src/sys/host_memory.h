@@ -20,10 +20,10 @@ class HostMemory {
   virtual int map_hugetlb(std::int64_t bytes, std::byte*& at) = 0;
   virtual void unmap(std::byte* at, std::int64_t bytes) noexcept = 0;
 
-  virtual int advise_huge(std::byte* at, std::int64_t bytes) = 0;       ///< MADV_HUGEPAGE
-  virtual int advise_small(std::byte* at, std::int64_t bytes) = 0;      ///< MADV_NOHUGEPAGE
-  virtual int advise_dont_fork(std::byte* at, std::int64_t bytes) = 0;  ///< MADV_DONTFORK
-  virtual int advise_dont_dump(std::byte* at, std::int64_t bytes) = 0;  ///< MADV_DONTDUMP
+  virtual int advise_huge(std::byte* at, std::int64_t bytes) = 0;          ///< MADV_HUGEPAGE
+  virtual int advise_small(std::byte* at, std::int64_t bytes) = 0;         ///< MADV_NOHUGEPAGE
+  virtual int advise_dont_fork(std::byte* at, std::int64_t bytes) = 0;     ///< MADV_DONTFORK
+  virtual int advise_dont_dump(std::byte* at, std::int64_t bytes) = 0;     ///< MADV_DONTDUMP
   virtual int bind_node(std::byte* at, std::int64_t bytes, int node) = 0;  ///< mbind, MPOL_BIND
   /// Gives every page a frame (MADV_POPULATE_WRITE, else by touching). Contents are kept.
   virtual int populate(std::byte* at, std::int64_t bytes) = 0;

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -11,6 +13,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <mutex>
 #include <string_view>
@@ -82,6 +86,24 @@ void name_thread(const char* name) noexcept {
   std::array<char, 16> cut{};  // the kernel's limit, with the final zero
   std::strncpy(cut.data(), name, cut.size() - 1);
   ::pthread_setname_np(::pthread_self(), cut.data());
+}
+
+void prefer_latency() noexcept {
+  // struct sched_attr of sched_setattr(2) in its first version; glibc has no wrapper.
+  struct {
+    std::uint32_t size = 48;
+    std::uint32_t policy = 0;  // SCHED_OTHER
+    std::uint64_t flags = 0;
+    std::int32_t nice = 0;
+    std::uint32_t priority = 0;
+    std::uint64_t runtime = 100'000;  // [ns] the slice; its least
+    std::uint64_t deadline = 0;
+    std::uint64_t period = 0;
+  } attributes;
+  errno = 0;
+  attributes.nice = ::getpriority(PRIO_PROCESS, 0);
+  if (errno != 0) return;
+  static_cast<void>(::syscall(SYS_sched_setattr, 0, &attributes, 0));
 }
 
 int process_id() noexcept { return ::getpid(); }

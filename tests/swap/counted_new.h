@@ -6,5 +6,7 @@ namespace spillway::test {
 
 /// Calls of operator new so far, by all threads of this binary.
 std::int64_t allocations();
+/// Blocks that operator new gave out and that were not given back.
+std::int64_t live_blocks();
 
 }  // namespace spillway::test

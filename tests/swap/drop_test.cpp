@@ -1,5 +1,5 @@
-// Tiles that the engine drops: old, new or torn afterwards, exactly as promised, and the step can be
-// finished without applying anything twice.
+// Tiles that the engine drops: old, new or torn afterwards, exactly as promised, and the step can
+// be finished without applying anything twice.
 
 #include <gtest/gtest.h>
 
@@ -31,8 +31,8 @@ struct EngineFailed : std::runtime_error {
 test::Twin with(const test::Twin& old, const test::Twin& fresh, const std::set<Key>& committed) {
   test::Twin mixed = old;
   for (const auto& [param, offset] : committed) {
-    const std::size_t end = std::min<std::size_t>(
-        fresh.params[param].w.size(), static_cast<std::size_t>(offset) + 4096);
+    const std::size_t end = std::min<std::size_t>(fresh.params[param].w.size(),
+                                                  static_cast<std::size_t>(offset) + 4096);
     for (std::size_t i = static_cast<std::size_t>(offset); i < end; ++i) {
       mixed.params[param].w[i] = fresh.params[param].w[i];
       mixed.params[param].m[i] = fresh.params[param].m[i];
@@ -164,9 +164,9 @@ TEST_P(DropTest, EverySliceIsOldNewOrTornAndTheStepCanBeFinished) {
       // whole, in which case the step must come to all of their slices again.
       for (ParamId id : torn) {
         const auto p = static_cast<std::size_t>(id) - static_cast<std::size_t>(trainer.ids[0]);
-        for (const auto& [state, from] : {std::pair{"w", &old.params[p].w},
-                                          std::pair{"m", &old.params[p].m},
-                                          std::pair{"v", &old.params[p].v}}) {
+        for (const auto& [state, from] :
+             {std::pair{"w", &old.params[p].w}, std::pair{"m", &old.params[p].m},
+              std::pair{"v", &old.params[p].v}}) {
           if (heal_whole) {
             trainer.swapper.write_state<float>(id, state, 0, *from);
             continue;

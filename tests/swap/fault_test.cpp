@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <random>
+#include <thread>
 
 #include "support/captured_log.h"
 #include "swap/contents.h"
@@ -29,10 +32,11 @@ struct Rig {
   Context context;
   Trainer trainer;
 
-  explicit Rig(const Home& home, double timeout = 20, int buffers = 3)
+  explicit Rig(const Home& home, double timeout = 20, int buffers = 3,
+               const std::vector<std::int64_t>& elements = sizes)
       : context(test::context_in(
             std::make_shared<test::FakeHouse>(config(home, scratch, timeout, buffers), device))),
-        trainer(context, sizes, false, 2) {}
+        trainer(context, elements, false, 2) {}
 
   static Config config(const Home& home, const test::Scratch& scratch, double timeout,
                        int buffers) {
@@ -163,10 +167,12 @@ TEST_P(FaultTest, ReadsFailForEver) {
   for (const char* word : {"tile", "\"p", "state \"", "cannot be read", "offset"})
     EXPECT_NE(text.find(word), std::string::npos) << word << " is missing in: " << text;
   std::vector<float> values(1);
-  EXPECT_EQ(error_of([&] {
-              for (ParamId id : rig.trainer.ids)
-                rig.trainer.swapper.read_state<float>(id, "m", 0, values);
-            }, &text),
+  EXPECT_EQ(error_of(
+                [&] {
+                  for (ParamId id : rig.trainer.ids)
+                    rig.trainer.swapper.read_state<float>(id, "m", 0, values);
+                },
+                &text),
             Errc::io_error);
   EXPECT_NE(text.find("state \"m\""), std::string::npos) << text;
   rig.mend();
@@ -185,9 +191,11 @@ TEST_P(FaultTest, ChangedBytesAreCorrupt) {
   EXPECT_EQ(error_of([&] { rig.trainer.step(2); }, &text), Errc::corrupt);
   for (const char* word : {"tile", "\"p", "state \"", "offset"})
     EXPECT_NE(text.find(word), std::string::npos) << word << " is missing in: " << text;
-  EXPECT_EQ(error_of([&] {
-              for (ParamId id : rig.trainer.ids) test::read(rig.trainer.swapper, id, "v");
-            }, &text),
+  EXPECT_EQ(error_of(
+                [&] {
+                  for (ParamId id : rig.trainer.ids) test::read(rig.trainer.swapper, id, "v");
+                },
+                &text),
             Errc::corrupt);
   EXPECT_NE(text.find("state \"v\""), std::string::npos) << text;
   rig.device->memory() = good;
@@ -276,10 +284,9 @@ TEST_P(FaultTest, ASilentDeviceTimesOutAndRecovers) {
   EXPECT_NE(text.find("io.timeout"), std::string::npos) << text;
   std::vector<float> value(1);
   if (GetParam().ratio == 1) {
-    EXPECT_EQ(error_of([&] {
-                rig.trainer.swapper.read_state<float>(rig.trainer.ids[0], "w", 0, value);
-              }),
-              Errc::timeout);
+    EXPECT_EQ(
+        error_of([&] { rig.trainer.swapper.read_state<float>(rig.trainer.ids[0], "w", 0, value); }),
+        Errc::timeout);
   }
   EXPECT_EQ(error_of([&] { rig.trainer.step(2); }), Errc::timeout) << "the old run is not over";
   EXPECT_EQ(error_of([&] { rig.trainer.swapper.remove(rig.trainer.ids[0]); }), Errc::timeout);
@@ -321,16 +328,37 @@ TEST_P(FaultTest, DestructionOnADeadDevice) {
   rig.trainer.expect_equal("a new one");
 }
 
-std::vector<Home> places() {
-  std::vector<Home> all;
-  for (auto [read, write] :
-       {std::pair{false, false}, {true, false}, {false, true}, {true, true}})
-    all.push_back({.pipeline_read = read, .pipeline_write = write});
-  all.push_back({.ratio = 0.5});
-  return all;
+// A second pass takes the buffer of the tile that the first one needs next, because that is the
+// only one whose read has ended. The first pass must then give up something of its own that is
+// further away: the other buffers are held, and nobody will give them back.
+TEST(FaultBuffersTest, APassGivesUpWhatItReadTooEarly) {
+  Rig rig({}, 5, 4, {6 * 4096, 10, 4096});
+  rig.prepare();
+  FakeDevice& device = *rig.device;
+  auto front = rig.trainer.swapper.begin({.units = {rig.trainer.units[0]}});
+  auto back = rig.trainer.swapper.begin({.units = {rig.trainer.units[1]}});
+  const auto pull = [](spillway::Run& run, std::optional<Tile>& tile) {
+    return std::thread([&] { EXPECT_FALSE(error_of([&] { tile = run.next(); })); });
+  };
+  const std::int64_t started = device.started();
+  const std::int64_t tiles = rig.trainer.swapper.stats().tiles_read;
+  std::optional<Tile> first, second, other;
+  device.hold();
+  std::thread puller = pull(front, first);
+  ASSERT_TRUE(device.wait_started(started + 12)) << "four tiles of three sections";
+  device.release(6);  // the first two
+  puller.join();
+  while (rig.trainer.swapper.stats().tiles_read < tiles + 2) std::this_thread::yield();
+  puller = pull(back, other);
+  ASSERT_TRUE(device.wait_started(started + 15)) << "it takes the buffer of the second tile";
+  device.release();
+  puller.join();
+  puller = pull(front, second);
+  puller.join();
+  ASSERT_TRUE(first && second && other);
+  EXPECT_EQ(first->slices()[0].offset, 0);
+  EXPECT_EQ(second->slices()[0].offset, 4096);
 }
-
-INSTANTIATE_TEST_SUITE_P(All, FaultTest, ::testing::ValuesIn(places()), test::home_name);
 
 // All buffers hold what cannot be written: the next run says so at once, and waits for nobody.
 TEST(FaultBuffersTest, AllBuffersHoldWhatCannotBeWritten) {
@@ -362,6 +390,63 @@ TEST(FaultBuffersTest, AllBuffersHoldWhatCannotBeWritten) {
   });
   EXPECT_TRUE(!code || *code == Errc::no_space);
 }
+
+// Three passes over disjoint units, pulled by one thread in a random order while it holds as many
+// tiles as it may; the device completes in a random order. Nothing may wait for ever, however the
+// buffers are shared out between what is held, read ahead and being written.
+TEST_P(FaultTest, InterleavedPassesNeverStarve) {
+  for (unsigned seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const int buffers = 3 + static_cast<int>(random() % 3);
+    Rig rig(GetParam(), 10, buffers, {9000, 12000, 4097, 20000, 100, 16384});
+    rig.device->shuffle(seed);
+    rig.device->keep_log(false);
+    rig.prepare();
+    for (std::int64_t n = 2; n <= 4; ++n) {
+      std::vector<spillway::Run> runs;
+      for (UnitId unit : rig.trainer.units) {
+        Pass pass;
+        pass.step = n;
+        pass.units = {unit};
+        runs.push_back(rig.trainer.swapper.begin(pass));
+      }
+      std::vector<Tile> held;
+      const auto give_back = [&] {
+        const std::size_t which = random() % held.size();
+        for (const Slice& slice : held[which].slices()) test::update(slice, n);
+        held[which].commit();
+        held.erase(held.begin() + static_cast<std::ptrdiff_t>(which));
+      };
+      while (!runs.empty()) {
+        if (static_cast<int>(held.size()) == buffers - 1 || (!held.empty() && random() % 3 == 0)) {
+          give_back();
+          continue;
+        }
+        const std::size_t which = random() % runs.size();
+        if (auto tile = runs[which].next()) {
+          held.push_back(std::move(*tile));
+        } else {
+          while (!held.empty()) give_back();
+          EXPECT_FALSE(runs[which].next());
+          runs.erase(runs.begin() + static_cast<std::ptrdiff_t>(which));
+        }
+      }
+      rig.trainer.twin.step(n);
+    }
+    rig.trainer.expect_equal("after the steps");
+  }
+}
+
+std::vector<Home> places() {
+  std::vector<Home> all;
+  for (auto [read, write] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}})
+    all.push_back({.pipeline_read = read, .pipeline_write = write});
+  all.push_back({.ratio = 0.5});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FaultTest, ::testing::ValuesIn(places()), test::home_name);
 
 }  // namespace
 }  // namespace spillway

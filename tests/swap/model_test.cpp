@@ -104,8 +104,7 @@ class Model {
     keeps_old_ = home.keeps_old();
     // 4096 elements take 16 + 8 + 4 + 4 KiB, and a trailer each where checksums are off.
     Config config = test::config_for(home, path, 48 * 1024 + 4096 * pick(12));
-    config.offload_optimizer.buffer_count =
-        1 + home.pipeline_read + home.pipeline_write + pick(3);
+    config.offload_optimizer.buffer_count = 1 + home.pipeline_read + home.pipeline_write + pick(3);
     config.offload_optimizer.fast_init = chance(50);
     config.io.checksums = chance(70);
     config.io.engine = chance(30) ? EngineChoice::threads : EngineChoice::automatic;
@@ -119,8 +118,7 @@ class Model {
   OptimizerOptions options() const {
     OptimizerOptions options;
     for (const Column& column : columns)
-      options.states.push_back(
-          {column.name, column.dtype, column.per_value, column.initial});
+      options.states.push_back({column.name, column.dtype, column.per_value, column.initial});
     options.undo = undo_;
     return options;
   }
@@ -316,8 +314,8 @@ class Model {
               const auto to = slice.raw(columns[s].name, columns[s].dtype, true);
               const Bytes fresh = noise(static_cast<std::int64_t>(to.size()));
               std::ranges::copy(fresh, to.begin());
-              std::ranges::copy(
-                  fresh, part(params_.at(slice.tag), s, slice.offset, slice.count).begin());
+              std::ranges::copy(fresh,
+                                part(params_.at(slice.tag), s, slice.offset, slice.count).begin());
             }
           tile->commit();
         }

@@ -249,8 +249,8 @@ TEST_P(ThreadsTest, ReadersWithoutUndoAreToldBusy) {
   auto run = trainer.swapper.begin_step(1);
   auto tile = run.next();
   std::vector<float> w(10);
-  const auto during = error_of(
-      [&] { trainer.swapper.read_state<float>(trainer.ids[0], "w", 0, std::span(w)); });
+  const auto during =
+      error_of([&] { trainer.swapper.read_state<float>(trainer.ids[0], "w", 0, std::span(w)); });
   const OptimizerStats stats = trainer.swapper.stats();
   if (stats.resident_tiles == stats.tiles) {
     EXPECT_EQ(during, Errc::busy);
@@ -275,7 +275,9 @@ TEST_P(ThreadsTest, CallsOfEveryKindSideBySide) {
   for (unsigned t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
       std::mt19937 random(t + 1);
-      const auto pick = [&](unsigned below) { return static_cast<std::uint32_t>(random() % below); };
+      const auto pick = [&](unsigned below) {
+        return static_cast<std::uint32_t>(random() % below);
+      };
       std::vector<ParamId> mine;
       for (int i = 0; i < 60; ++i) {
         try {

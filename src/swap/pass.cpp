@@ -298,7 +298,7 @@ Lease* Swapper::claim(Lock& lock, PassState& pass) {
     throw_error(Errc::would_deadlock,
                 "optimizer \"{}\": {} tile(s) are held already, the most that {} buffers allow; "
                 "commit one before the next, or raise offload_optimizer.buffer_count",
-                options_.name, held_, buffers_);
+                options_.name, held_, offload_.buffer_count);
   ++pass.hand.tile;
   ++held_, ++pass.held;  // counted while it waits, so that two threads never pass the limit
   Lease* lease = nullptr;

@@ -211,7 +211,7 @@ class OptimizerSwapper {
   /// Reserves the space of one parameter (0 elements are legal: it never appears in a slice).
   /// Throws Error: no_space with parameter, path, bytes needed and free (then nothing has changed),
   /// invalid_argument, busy (a run is open). No I/O, except for `init`.
-  ParamId add(std::string name, std::int64_t elements, ParamOptions options = {});
+  ParamId add(std::string name, std::int64_t elements, const ParamOptions& options = {});
   /// Its id is not used again; its space is free for parameters added later.
   void remove(ParamId param);
 
@@ -220,11 +220,11 @@ class OptimizerSwapper {
   /// initial values of all states.
   void seal();
 
-  Run begin(Pass pass);
+  Run begin(const Pass& pass);
   Run begin_step(std::int64_t step) {
     Pass pass;
     pass.step = step;
-    return begin(std::move(pass));
+    return begin(pass);
   }
   /// The whole loop: `update` for every slice, commit for every tile.
   void step(std::int64_t step, const std::function<void(const Slice&)>& update);

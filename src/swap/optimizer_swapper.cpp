@@ -148,7 +148,8 @@ OptimizerSwapper::~OptimizerSwapper() {
 
 UnitId OptimizerSwapper::add_unit(std::string name) { return swapper_->add_unit(std::move(name)); }
 
-ParamId OptimizerSwapper::add(std::string name, std::int64_t elements, ParamOptions options) {
+ParamId OptimizerSwapper::add(std::string name, std::int64_t elements,
+                              const ParamOptions& options) {
   return swapper_->add(std::move(name), elements, options);
 }
 
@@ -156,7 +157,7 @@ void OptimizerSwapper::remove(ParamId param) { swapper_->remove(param); }
 
 void OptimizerSwapper::seal() { swapper_->seal(); }
 
-Run OptimizerSwapper::begin(Pass pass) { return Run(swapper_, swapper_->begin(pass)); }
+Run OptimizerSwapper::begin(const Pass& pass) { return Run(swapper_, swapper_->begin(pass)); }
 
 void OptimizerSwapper::step(std::int64_t step, const std::function<void(const Slice&)>& update) {
   Run run = begin_step(step);

@@ -144,6 +144,8 @@ void Swapper::seal() {
       const std::int64_t bytes = home_bytes(tile);
       if (bytes == 0) continue;  // all of it is adopted
       if (const auto place = spare.take(bytes))
+        // An address that remove() put there: the map keeps whole numbers.
+        // NOLINTNEXTLINE(performance-no-int-to-ptr)
         places[t - first_new] = reinterpret_cast<std::byte*>(static_cast<std::intptr_t>(*place));
       else
         homes += bytes;

@@ -45,8 +45,7 @@ struct State {
 
 struct OptimizerOptions {
   std::vector<State> states = {};  ///< 1 to 32
-  /// [bytes] of one tile; unset: the config's buffer_size, else 4 MiB, and with both pipelines a
-  /// pool of few buffers is cut into more and smaller tiles (none below 2 MiB)
+  /// [bytes] of one tile; unset: the config's buffer_size, else 4 MiB
   std::optional<std::int64_t> tile_bytes = std::nullopt;
   bool undo = false;               ///< dropped tiles are old everywhere, for one copy
   bool whole_parameters = false;   ///< tiles end where parameters end, and hold whole ones

@@ -25,8 +25,8 @@ struct OptimizerStats {
   std::int64_t tiles = 0;
   std::int64_t resident_tiles = 0;
   std::int64_t tile_bytes = 0;
-  std::int64_t buffers = 0;     ///< of one tile each; a small pool is cut finer than buffer_count
-  std::int64_t bytes_read = 0;  ///< by tiles, from the store
+  std::int64_t buffers = 0;
+  std::int64_t bytes_read = 0;     ///< by tiles, from the store
   std::int64_t bytes_written = 0;  ///< to the store (wear)
   std::int64_t tiles_read = 0;
   std::int64_t tiles_written = 0;

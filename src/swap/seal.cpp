@@ -12,26 +12,9 @@ namespace {
 
 constexpr std::int64_t default_tile_bytes = 4 * MiB;  // at the device's ceiling with 3 buffers
 
-// With both pipelines one tile is with the engine and the device has the rest: of three buffers,
-// two. So a pool of few buffers is cut finer, into six tiles or more, but none below 2 MiB, where
-// the device would slow down. An engine that names its tile_bytes gets just these.
-int tiles_per_buffer(const OptimizerOptions& options, const OffloadOptimizerConfig& offload) {
-  constexpr std::int64_t enough_tiles = 6;
-  constexpr std::int64_t least_bytes = 2 * MiB;
-  if (offload.device != OffloadDevice::nvme || !offload.pipeline_read || !offload.pipeline_write ||
-      options.tile_bytes || options.whole_parameters)
-    return 1;
-  const std::int64_t buffer = offload.buffer_size.value_or(default_tile_bytes);
-  int tiles = 1;
-  while (offload.buffer_count * tiles < enough_tiles && buffer / (tiles + 1) >= least_bytes)
-    ++tiles;
-  return tiles;
-}
-
 std::int64_t tile_bytes_of(const OptimizerOptions& options, const OffloadOptimizerConfig& offload) {
   const std::int64_t bytes =
-      options.tile_bytes.value_or(offload.buffer_size.value_or(default_tile_bytes)) /
-      tiles_per_buffer(options, offload);
+      options.tile_bytes.value_or(offload.buffer_size.value_or(default_tile_bytes));
   return bytes < page_bytes ? bytes : align_down(bytes, page_bytes);
 }
 
@@ -67,8 +50,8 @@ Swapper::Swapper(std::shared_ptr<House> house, OptimizerOptions options)
       offload_(house_->config().offload_optimizer),
       io_(house_->config().io),
       store_(store_of(*house_)),
-      buffers_(static_cast<int>(offload_.buffer_count) * tiles_per_buffer(options_, offload_)),
-      max_held_(std::max(1, static_cast<int>(offload_.buffer_count) - 1)),
+      buffers_(static_cast<int>(offload_.buffer_count)),
+      max_held_(std::max(1, buffers_ - 1)),
       table_(layout_of(options_, offload_, store_), store_, offload_.ratio, buffers_,
              options_.whole_parameters, next_owner()) {}
 

@@ -149,7 +149,7 @@ class Swapper {
   const OffloadOptimizerConfig offload_;
   const IoConfig io_;
   store::Store* const store_;  // null: devices none and cpu
-  const int buffers_;          // of one tile each: buffer_count, or a multiple of it
+  const int buffers_;
   const int max_held_;
 
   std::mutex seal_mutex_;  // one thread seals; before mutex_

@@ -113,40 +113,5 @@ INSTANTIATE_TEST_SUITE_P(
                        ::testing::Bool()),
     name_of);
 
-// A pool of few large buffers is cut into more tiles, in the same bytes; the limit on held tiles
-// stays that of the buffers.
-TEST(PoolCutTest, FewBuffersHoldMoreTiles) {
-  const test::Scratch scratch;
-  Config config = test::small_config(OffloadDevice::nvme, scratch.path());
-  config.offload_optimizer.buffer_size.reset();
-  Context context(config);
-  OptimizerSwapper swapper(context, {.states = {{"w"}, {"m"}, {"v"}}});
-  swapper.add("p", 1'500'000);
-  auto run = swapper.begin_step(1);
-  const OptimizerStats stats = swapper.stats();
-  EXPECT_EQ(stats.buffers, 6);
-  EXPECT_EQ(stats.tile_bytes, 2 * 1024 * 1024);
-  EXPECT_EQ(stats.memory.region_bytes, 3 * 4 * 1024 * 1024);
-  auto first = run.next(), second = run.next();
-  ASSERT_TRUE(first && second);
-  try {
-    run.next();
-    FAIL() << "three buffers: two may be held";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), Errc::would_deadlock);
-  }
-}
-
-TEST(PoolCutTest, AnEngineThatNamesItsTileGetsIt) {
-  const test::Scratch scratch;
-  Config config = test::small_config(OffloadDevice::nvme, scratch.path());
-  Context context(config);
-  OptimizerSwapper swapper(context, {.states = {{"w"}}, .tile_bytes = 4 * 1024 * 1024});
-  swapper.add("p", 2'000'000);
-  swapper.seal();
-  EXPECT_EQ(swapper.stats().buffers, 3);
-  EXPECT_EQ(swapper.stats().tile_bytes, 4 * 1024 * 1024);
-}
-
 }  // namespace
 }  // namespace spillway

@@ -287,6 +287,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--model", options.work.model, "As for `spillway demo`")->capture_default_str();
   app.add_option("--layers", options.work.layers, "Only the first N layers");
   app.add_option("--threads", options.work.threads, "Compute threads (0: one per processor)");
+  app.add_option("--config", options.work.config_file, "Settings that no flag names, from a file");
   app.add_option("--nvme-path", options.work.nvme_path, "Where to measure (default: here)")
       ->expected(1);
   app.add_option("--buffer-count", options.work.buffer_count, "Tiles in flight");

@@ -42,6 +42,7 @@ class Context {
 
  private:
   friend class OptimizerSwapper;
+  friend class ParameterSwapper;
   std::shared_ptr<swap::House> house_;
 };
 

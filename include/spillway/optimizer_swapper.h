@@ -18,6 +18,7 @@
 namespace spillway {
 
 class Context;
+class Lease;
 namespace swap {
 struct Lease;
 struct PassState;
@@ -128,6 +129,9 @@ class Tile {
 
   /// Publishes `attachment` at commit; a drop destroys it unpublished.
   void attach(std::unique_ptr<Attachment> attachment);
+  /// A lease of a parameter swapper: its new bytes become visible with this tile's commit, or not
+  /// at all. (parameter_swapper.h declares Lease.)
+  void attach(Lease lease);
 
  private:
   friend class swap::Swapper;

@@ -7,5 +7,6 @@
 #include "spillway/error.h"
 #include "spillway/log.h"
 #include "spillway/optimizer_swapper.h"
+#include "spillway/parameter_swapper.h"
 #include "spillway/pass.h"
 #include "spillway/stats.h"

@@ -39,6 +39,42 @@ struct OptimizerStats {
   MemoryStats memory;
 };
 
+/// What one parameter swapper has done since it was made.
+struct ParameterStats {
+  std::int64_t parameters = 0;
+  std::int64_t elements = 0;
+  std::int64_t fetches = 0;             ///< fetch and try_fetch that gave a lease
+  std::int64_t bytes_fetched = 0;       ///< of read and update leases
+  std::int64_t bytes_read = 0;          ///< from the store, for fetches and ahead of them
+  std::int64_t bytes_read_into = 0;     ///< from the store, by read_into
+  std::int64_t bytes_written = 0;       ///< to the store (wear)
+  std::int64_t prefetches = 0;          ///< parameters whose reading began ahead of a fetch
+  std::int64_t prefetches_dropped = 0;  ///< asked for, and did not fit
+  std::int64_t evictions = 0;           ///< from the cache
+  std::int64_t moves = 0;               ///< cached parameters moved to make a run
+  std::int64_t write_retries = 0;       ///< writes that failed once and were tried again
+  std::int64_t unwritten_bytes = 0;     ///< newest bytes that memory alone holds now
+  std::int64_t cached_elements = 0;     ///< charged to max_in_cpu now
+  std::int64_t peak_cached_elements = 0;
+  std::int64_t cached_bytes = 0;  ///< of the cache's memory in use now
+  std::int64_t peak_cached_bytes = 0;
+  std::int64_t pool_bytes = 0;  ///< of the pool's budget in use now, in whole granules
+  std::int64_t peak_pool_bytes = 0;
+  double stall_read_seconds = 0;        ///< fetches waited for a read
+  double stall_memory_seconds = 0;      ///< fetches waited for room in pool or cache
+  double stall_lease_seconds = 0;       ///< fetches waited for other leases of the same range
+  double checksum_seconds = 0;          ///< computing and comparing checksums
+  MemoryStats memory;                   ///< resident_share_bytes: homes (device none, cpu)
+  std::int64_t cache_region_bytes = 0;  ///< mapped for the cache, filled as it is used
+
+  /// Share of the fetched bytes that need not be read for it.
+  double hit_rate() const {
+    return bytes_fetched == 0
+               ? 0.0
+               : 1.0 - static_cast<double>(bytes_read) / static_cast<double>(bytes_fetched);
+  }
+};
+
 /// One nvme_path.
 struct PathStats {
   std::string path;

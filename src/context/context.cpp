@@ -8,11 +8,14 @@
 #include "context/plan.h"
 #include "io/engine.h"
 #include "store/store.h"
+#include "store/volume.h"
 #include "swap/house.h"
+#include "swap/parameters.h"
 #include "swap/swapper.h"
 #include "sys/process.h"
 
 #include "spillway/optimizer_swapper.h"
+#include "spillway/parameter_swapper.h"
 
 namespace spillway {
 namespace {
@@ -37,7 +40,6 @@ store::StoreOptions store_options(const std::vector<std::filesystem::path>& path
   options.stripe_unit = io.stripe_unit;
   options.checksums = io.checksums;
   options.direct = io.direct;
-  options.block_size = io.block_size;
   return options;
 }
 
@@ -60,23 +62,30 @@ class OwnHouse final : public swap::House {
     validate(config_);
     check_paths(config_);
     log::info("effective config:\n{}", describe(config_));
-    if (config_.offload_optimizer.device == OffloadDevice::nvme) {
-      engine_ = io::Engine::open(engine_options(config_.io));
-      for (const std::string& reason : engine_->report().reasons) log::info("{}", reason);
+    const bool optimizer = config_.offload_optimizer.device == OffloadDevice::nvme;
+    const bool parameters = config_.offload_param.device == OffloadDevice::nvme;
+    if (!optimizer && !parameters) return;
+    engine_ = io::Engine::open(engine_options(config_.io));
+    for (const std::string& reason : engine_->report().reasons) log::info("{}", reason);
+    if (optimizer)
       store_ = std::make_unique<store::Store>(
           *engine_, store_options(config_.offload_optimizer.nvme_path, config_.io));
-      for (const store::PathReport& path : store_->report())
-        log::info("{}: {}, {}", path.path, path.file_system, path.how);
-    }
+    if (parameters)
+      volume_ = std::make_unique<store::Volume>(
+          *engine_, store_options(config_.offload_param.nvme_path, config_.io));
+    for (const store::PathReport& path : paths())
+      log::info("{}: {}, {}", path.path, path.file_system, path.how);
   }
 
   ~OwnHouse() override {
     if (forked()) {  // threads and locks of another process: nothing here may be touched
       static_cast<void>(engine_.release());
       static_cast<void>(store_.release());
+      static_cast<void>(volume_.release());
       return;
     }
     store_.reset();
+    volume_.reset();
     if (engine_) {
       const io::ShutdownResult result = engine_->shutdown(config_.io.shutdown_timeout);
       for (const std::string& request : result.abandoned)
@@ -88,6 +97,7 @@ class OwnHouse final : public swap::House {
 
   io::Engine& engine() override { return *engine_; }
   store::Store& optimizer_store() override { return *store_; }
+  store::Volume& parameter_volume() override { return *volume_; }
 
   void admit(const void* owner, const swap::Claim& claim) override {
     std::lock_guard lock(mutex_);
@@ -106,9 +116,8 @@ class OwnHouse final : public swap::House {
       std::lock_guard lock(mutex_);
       text = plan_.describe();
     }
-    if (store_)
-      for (const store::PathReport& path : store_->report())
-        text += fmt::format("{}: {} allocated\n", path.path, format_bytes(path.allocated_bytes));
+    for (const store::PathReport& path : paths())
+      text += fmt::format("{}: {} allocated\n", path.path, format_bytes(path.allocated_bytes));
     return text;
   }
 
@@ -130,7 +139,7 @@ class OwnHouse final : public swap::House {
     stats.peak_in_flight = io.peak_in_flight;
     stats.read_latency = latency_of(io.read.latency);
     stats.write_latency = latency_of(io.write.latency);
-    for (const store::PathReport& path : store_->report())
+    for (const store::PathReport& path : paths())
       stats.paths.push_back({.path = path.path,
                              .file_system = path.file_system,
                              .direct_io = path.direct,
@@ -143,12 +152,21 @@ class OwnHouse final : public swap::House {
   }
 
  private:
+  std::vector<store::PathReport> paths() const {
+    std::vector<store::PathReport> all;
+    if (store_) all = store_->report();
+    if (volume_)
+      for (store::PathReport& path : volume_->report()) all.push_back(std::move(path));
+    return all;
+  }
+
   const Config config_;
   mutable std::mutex mutex_;
   Plan plan_;
   const int owner_;
   std::unique_ptr<io::Engine> engine_;
-  std::unique_ptr<store::Store> store_;  // before the engine in destruction
+  std::unique_ptr<store::Store> store_;  // these two before the engine in destruction
+  std::unique_ptr<store::Volume> volume_;
 };
 
 const OwnHouse& own(const std::shared_ptr<swap::House>& house) {
@@ -171,6 +189,11 @@ std::string Context::describe_plan() const { return own(house_).describe_plan();
 OptimizerSwapper::OptimizerSwapper(Context& context, OptimizerOptions options) {
   context.house_->check_process();
   swapper_ = std::make_shared<swap::Swapper>(context.house_, std::move(options));
+}
+
+ParameterSwapper::ParameterSwapper(Context& context, ParameterSwapperOptions options) {
+  context.house_->check_process();
+  parameters_ = std::make_shared<swap::Parameters>(context.house_, std::move(options));
 }
 
 }  // namespace spillway

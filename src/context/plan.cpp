@@ -10,13 +10,14 @@ namespace spillway {
 namespace {
 
 std::int64_t wanted(const swap::Claim& claim) {
-  return claim.pool_bytes + claim.resident_bytes + claim.metadata_bytes;
+  return claim.pool_bytes + claim.cache_bytes + claim.resident_bytes + claim.metadata_bytes;
 }
 
 std::string line_of(const swap::Claim& claim) {
-  return fmt::format("{}: pool {} + resident share {} + tables {}", claim.name,
-                     format_bytes(claim.pool_bytes), format_bytes(claim.resident_bytes),
-                     format_bytes(claim.metadata_bytes));
+  std::string text = fmt::format("{}: pool {}", claim.name, format_bytes(claim.pool_bytes));
+  if (claim.cache_bytes > 0) text += fmt::format(" + cache {}", format_bytes(claim.cache_bytes));
+  return text + fmt::format(" + resident share {} + tables {}", format_bytes(claim.resident_bytes),
+                            format_bytes(claim.metadata_bytes));
 }
 
 struct Room {
@@ -50,8 +51,8 @@ void Plan::admit(const void* owner, const swap::Claim& claim) {
     throw_error(
         Errc::does_not_fit,
         "the plan needs {} more host memory ({} bytes: {}) and {} has {} ({} bytes); lower "
-        "offload_optimizer.buffer_count or buffer_size, or raise offload_optimizer.ratio so "
-        "that less stays in memory",
+        "buffer_count or buffer_size of what stands in the sum, offload_param.max_in_cpu, or raise "
+        "offload_optimizer.ratio so that less stays in memory",
         format_bytes(need), need, sum, room.source, format_bytes(room.bytes), room.bytes);
   // The ranks of this machine ask for about the same, but some may have theirs already.
   if (ranks_ > 1) {
@@ -64,7 +65,7 @@ void Plan::admit(const void* owner, const swap::Claim& claim) {
       throw_error(
           Errc::does_not_fit,
           "the plan needs {} per rank ({}) and {} ranks share the {} of this machine; lower "
-          "offload_optimizer.buffer_count or buffer_size, or raise offload_optimizer.ratio",
+          "buffer_count, buffer_size or offload_param.max_in_cpu, or raise offload_optimizer.ratio",
           format_bytes(all), sum, ranks_, format_bytes(machine));
   }
   swap::Claim admitted = claim;

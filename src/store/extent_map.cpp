@@ -1,5 +1,6 @@
 #include "store/extent_map.h"
 
+#include <algorithm>
 #include <iterator>
 
 #include "base/check.h"
@@ -44,6 +45,27 @@ std::optional<std::int64_t> ExtentMap::take(std::int64_t length) {
     return start;
   }
   return std::nullopt;
+}
+
+void ExtentMap::take_at(std::int64_t start, std::int64_t length) {
+  auto range = ranges_.upper_bound(start);
+  SPILLWAY_CHECK(range != ranges_.begin(), "only what is free is taken");
+  --range;
+  const std::int64_t end = range->first + range->second;
+  SPILLWAY_CHECK(length > 0 && start + length <= end, "only what is free is taken");
+  const auto after = std::next(range);
+  if (range->first < start)
+    range->second = start - range->first;
+  else
+    ranges_.erase(range);
+  if (start + length < end) ranges_.emplace_hint(after, start + length, end - start - length);
+  total_ -= length;
+}
+
+std::int64_t ExtentMap::longest() const {
+  std::int64_t most = 0;
+  for (const auto& [start, length] : ranges_) most = std::max(most, length);
+  return most;
 }
 
 std::int64_t ExtentMap::take_tail(std::int64_t end) {

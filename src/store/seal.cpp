@@ -38,6 +38,21 @@ std::uint64_t checksum(const SealInput& input, const std::byte* data) {
   return XXH3_64bits(data, static_cast<std::size_t>(input.payload));
 }
 
+std::uint64_t block_seal(const std::byte* data, std::int64_t bytes, bool every_byte) {
+  constexpr std::int64_t guarded = 64;
+  if (!every_byte && bytes > guarded) {
+    const std::byte* const tail = data + bytes - guarded;
+    const bool zeros =
+        std::all_of(tail, data + bytes, [](std::byte b) { return b == std::byte{0}; });
+    if (!zeros) {
+      data = tail;
+      bytes = guarded;
+    }
+  }
+  const std::uint64_t seal = XXH3_64bits(data, static_cast<std::size_t>(bytes));
+  return seal != 0 ? seal : 1;
+}
+
 void put_trailer(const SealInput& input, std::uint64_t instance, std::uint64_t number,
                  std::byte* data) {
   SPILLWAY_CHECK(input.payload + trailer_bytes <= input.footprint, "the trailer has its own place");

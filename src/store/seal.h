@@ -22,6 +22,12 @@ inline constexpr std::int64_t trailer_bytes = 4096;
 /// and where a misdirected read finds the very same bytes they are the right ones.
 std::uint64_t checksum(const SealInput& input, const std::byte* data);
 
+/// A number for a block of bytes that is written in place, kept in memory and compared on reading;
+/// never 0, so that 0 can stand for "never written". With `every_byte`, XXH3-64. Else a guard that
+/// costs next to nothing and still finds a file that was cut (and grown again, whose tail reads as
+/// zeros): the hash of the last 64 bytes, or of all of them where these are zeros anyway.
+std::uint64_t block_seal(const std::byte* data, std::int64_t bytes, bool every_byte);
+
 /// Writes the trailer into the last 4 KiB of the footprint. `number` is never used twice by a
 /// store, so that a trailer names one write of one section of one instance.
 void put_trailer(const SealInput& input, std::uint64_t instance, std::uint64_t number,

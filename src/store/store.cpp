@@ -22,9 +22,15 @@ std::uint64_t random_number() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
-std::vector<std::int64_t> weights_of(const StoreOptions& options) {
+}  // namespace
+
+std::vector<std::int64_t> checked_weights(const StoreOptions& options) {
   if (options.paths.empty()) {
     throw_error(Errc::invalid_config, "nvme_path names no directory: at least one is needed");
+  }
+  if (options.stripe_unit <= 0) {
+    throw_error(Errc::invalid_config, "stripe_unit is {} bytes: it must be positive",
+                options.stripe_unit);
   }
   if (options.weights.empty()) return std::vector<std::int64_t>(options.paths.size(), 1);
   if (options.weights.size() != options.paths.size()) {
@@ -40,18 +46,12 @@ std::vector<std::int64_t> weights_of(const StoreOptions& options) {
   return options.weights;
 }
 
-}  // namespace
-
 Store::Impl::Impl(io::Engine& the_engine, const StoreOptions& options)
     : engine(the_engine),
       checksums(options.checksums),
       process(sys::process_id()),
       instance(random_number()) {
-  const std::vector<std::int64_t> weights = weights_of(options);
-  if (options.stripe_unit <= 0) {
-    throw_error(Errc::invalid_config, "stripe_unit is {} bytes: it must be positive",
-                options.stripe_unit);
-  }
+  const std::vector<std::int64_t> weights = checked_weights(options);
   alignment = page_bytes;
   for (const std::filesystem::path& path : options.paths) {
     files.push_back(std::make_unique<DataFile>(engine, path.string(), options.direct));

@@ -25,8 +25,11 @@ struct StoreOptions {
   std::int64_t stripe_unit = 1024 * 1024;  ///< [bytes]
   bool checksums = true;
   Switch direct = Switch::automatic;
-  std::int64_t block_size = 1024 * 1024;
 };
+
+/// The weights in force, one per path. Throws Error invalid_config: no paths, another number of
+/// weights, a weight below 1, a stripe unit that is not positive.
+std::vector<std::int64_t> checked_weights(const StoreOptions& options);
 
 /// One path as it was found.
 struct PathReport {

@@ -60,6 +60,27 @@ class Stripe {
     }
   }
 
+  /// The same for bytes [from, from + bytes) of one endless section at rotation 0: a line that is
+  /// dealt over the paths. `at` counts from `from`.
+  template <typename Visit>
+  void for_each_run_in(std::int64_t from, std::int64_t bytes, Visit&& visit) const {
+    if (paths() == 1) return visit(Run{0, 0, from, bytes});
+    std::int64_t unit_index = from / unit_;
+    std::int64_t inside = from % unit_;
+    for (std::int64_t at = 0; at < bytes;) {
+      const int path = path_of(unit_index, 0);
+      const std::int64_t offset = units(path, unit_index, 0) * unit_ + inside;
+      const std::int64_t start = at;
+      while (at < bytes && path_of(unit_index, 0) == path) {
+        const std::int64_t left = unit_ - inside;
+        at += bytes - at < left ? bytes - at : left;
+        inside = 0;
+        ++unit_index;
+      }
+      visit(Run{path, start, offset, at - start});
+    }
+  }
+
  private:
   int path_of(std::int64_t unit_index, int rotation) const {
     return pattern_[static_cast<std::size_t>((unit_index + rotation) % period())];

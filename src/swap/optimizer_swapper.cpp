@@ -1,12 +1,13 @@
 #include "spillway/optimizer_swapper.h"
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
+#include <memory>
 
 #include "base/log.h"
 #include "base/throw.h"
+#include "swap/keep_for_ever.h"
 #include "swap/swapper.h"
+
+#include "spillway/parameter_swapper.h"
 
 namespace spillway {
 
@@ -67,6 +68,31 @@ void Tile::attach(std::unique_ptr<Attachment> attachment) {
   if (attachment) lease_->attachments.push_back(std::move(attachment));
 }
 
+namespace {
+
+// A parameter's new bytes become visible with the tile.
+class LeaseAttachment final : public Attachment {
+ public:
+  explicit LeaseAttachment(Lease lease) : lease_(std::move(lease)) {}
+  void publish() noexcept override {
+    try {
+      lease_.commit();
+    } catch (const std::exception& error) {  // in a forked child
+      log::error("an attached lease was not committed: {}", error.what());
+    }
+  }
+
+ private:
+  Lease lease_;
+};
+
+}  // namespace
+
+void Tile::attach(Lease lease) {
+  if (lease_ == nullptr) nothing_to_commit();
+  if (lease) attach(std::make_unique<LeaseAttachment>(std::move(lease)));
+}
+
 // ---- Run
 
 Run::Run(std::shared_ptr<swap::Swapper> swapper, swap::PassState* pass)
@@ -84,30 +110,10 @@ Run& Run::operator=(Run&& other) noexcept {
   return *this;
 }
 
-namespace {
-
-// Keeps what may not be destroyed here: another process's threads and locks are not ours, and a
-// device that never answered may still write into our memory. In a list, so that leak checkers see
-// that it is meant; without a lock, which a fork could have caught half way.
-void keep_for_ever(std::shared_ptr<swap::Swapper> swapper) noexcept {
-  struct Kept {
-    std::shared_ptr<swap::Swapper> swapper;
-    Kept* next = nullptr;
-  };
-  static std::atomic<Kept*> kept{nullptr};
-  Kept* const one = new (std::nothrow) Kept{std::move(swapper)};
-  if (one == nullptr) std::abort();
-  one->next = kept.load(std::memory_order_relaxed);
-  while (!kept.compare_exchange_weak(one->next, one, std::memory_order_release)) {
-  }
-}
-
-}  // namespace
-
 Run::~Run() {
   if (pass_ == nullptr) return;
   if (swapper_->forked())
-    keep_for_ever(std::move(swapper_));
+    swap::keep_for_ever(std::move(swapper_));
   else
     swapper_->close(pass_);
 }
@@ -137,12 +143,12 @@ OptimizerSwapper& OptimizerSwapper::operator=(OptimizerSwapper&& other) noexcept
 OptimizerSwapper::~OptimizerSwapper() {
   if (swapper_ == nullptr) return;
   if (swapper_->forked()) {
-    keep_for_ever(std::move(swapper_));
+    swap::keep_for_ever(std::move(swapper_));
   } else if (!swapper_->quiesce()) {
     log::error(
         "an optimizer swapper was destroyed while tiles were held or the device did not answer: "
         "its memory and its files are kept until the process ends");
-    keep_for_ever(std::move(swapper_));
+    swap::keep_for_ever(std::move(swapper_));
   }
 }
 

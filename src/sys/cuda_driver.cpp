@@ -13,6 +13,8 @@ namespace {
 using Result = int;
 using CudaContext = void*;
 constexpr Result success = 0;
+constexpr Result not_ready = 600;          // CUDA_ERROR_NOT_READY
+constexpr unsigned event_plain = 2;        // CU_EVENT_DISABLE_TIMING
 constexpr unsigned register_portable = 1;  // CU_MEMHOSTREGISTER_PORTABLE: pinned for all contexts
 
 struct Calls {
@@ -22,9 +24,16 @@ struct Calls {
   Result (*host_register)(void*, std::size_t, unsigned) = nullptr;
   Result (*host_unregister)(void*) = nullptr;
   Result (*error_name)(Result, const char**) = nullptr;
+  Result (*event_create)(void**, unsigned) = nullptr;
+  Result (*event_record)(void*, void*) = nullptr;
+  Result (*event_query)(void*) = nullptr;
+  Result (*event_destroy)(void*) = nullptr;
 
   bool complete() const {
     return context_get_current && context_push && context_pop && host_register && host_unregister;
+  }
+  bool has_events() const {
+    return complete() && event_create && event_record && event_query && event_destroy;
   }
 };
 
@@ -45,8 +54,40 @@ Calls load() {
   find(library, "cuMemHostRegister_v2", calls.host_register);
   find(library, "cuMemHostUnregister", calls.host_unregister);
   find(library, "cuGetErrorName", calls.error_name);
+  find(library, "cuEventCreate", calls.event_create);
+  find(library, "cuEventRecord", calls.event_record);
+  find(library, "cuEventQuery", calls.event_query);
+  find(library, "cuEventDestroy_v2", calls.event_destroy);
   return calls;
 }
+
+// Asked and destroyed in the context that it was recorded in, lent to whichever thread does it.
+class Event final : public CudaEvent {
+ public:
+  Event(const Calls& calls, CudaContext context, void* event)
+      : calls_(calls), context_(context), event_(event) {}
+  ~Event() override {
+    if (calls_.context_push(context_) != success) return;  // the driver has shut down
+    calls_.event_destroy(event_);
+    CudaContext popped = nullptr;
+    calls_.context_pop(&popped);
+  }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  bool done() override {
+    if (calls_.context_push(context_) != success) return true;
+    const Result result = calls_.event_query(event_);
+    CudaContext popped = nullptr;
+    calls_.context_pop(&popped);
+    return result != not_ready;
+  }
+
+ private:
+  Calls calls_;
+  CudaContext context_;
+  void* event_;
+};
 
 class Driver final : public CudaDriver {
  public:
@@ -83,6 +124,25 @@ class Driver final : public CudaDriver {
       calls_.context_pop(&popped);
     }
     contexts_.erase(entry);
+  }
+
+  std::shared_ptr<CudaEvent> record(void* stream, std::string& reason) override {
+    std::lock_guard lock(mutex_);
+    CudaContext context = current();
+    if (context == nullptr || !calls_.has_events()) {
+      reason = context == nullptr ? "no CUDA context is current in this thread"
+                                  : "the CUDA driver has no events";
+      return nullptr;
+    }
+    void* event = nullptr;
+    Result result = calls_.event_create(&event, event_plain);
+    if (result == success) {
+      auto owned = std::make_shared<Event>(calls_, context, event);
+      result = calls_.event_record(event, stream);
+      if (result == success) return owned;
+    }
+    reason = name_of(result);
+    return nullptr;
   }
 
  private:

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "sys/cuda_driver.h"
@@ -34,6 +35,18 @@ class FakeCudaDriver : public sys::CudaDriver {
     registered_bytes -= area->second;
     areas_.erase(area);
   }
+  std::shared_ptr<sys::CudaEvent> record(void* stream, std::string& reason) override {
+    if (!current) {
+      reason = "no CUDA context is current in this thread";
+      return nullptr;
+    }
+    last_stream = stream;
+    struct Event final : sys::CudaEvent {
+      bool done() override { return true; }
+    };
+    return std::make_shared<Event>();
+  }
+  void* last_stream = nullptr;
 
  private:
   std::map<std::byte*, std::int64_t> areas_;

@@ -7,6 +7,7 @@
 
 #include "io/engine.h"
 #include "store/store.h"
+#include "store/volume.h"
 #include "support/fake_backend.h"
 #include "support/swap_fixture.h"
 #include "swap/house.h"
@@ -26,6 +27,14 @@ class FakeHouse final : public swap::House {
   const Config& config() const override { return config_; }
   io::Engine& engine() override { return engine_; }
   store::Store& optimizer_store() override { return store_; }
+  store::Volume& parameter_volume() override {
+    if (!volume_) {
+      store::StoreOptions options = store_options(config_);
+      if (!config_.offload_param.nvme_path.empty()) options.paths = config_.offload_param.nvme_path;
+      volume_ = std::make_unique<store::Volume>(engine_, options);
+    }
+    return *volume_;
+  }
   void admit(const void* owner, const swap::Claim& claim) override {
     const std::lock_guard lock(mutex_);
     claims_[owner] = claim;
@@ -57,6 +66,7 @@ class FakeHouse final : public swap::House {
   std::map<const void*, swap::Claim> claims_;
   io::Engine engine_;
   store::Store store_;
+  std::unique_ptr<store::Volume> volume_;
 };
 
 // A member pointer given to an explicit instantiation may name what is private.

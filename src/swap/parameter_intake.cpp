@@ -1,0 +1,226 @@
+// read_into: committed bytes into memory of the engine's.
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/align.h"
+#include "base/throw.h"
+#include "swap/parameters.h"
+
+namespace spillway::swap {
+
+// Whole blocks can go where they belong at once, if that lies on a page.
+bool Parameters::straight(const Tensor& tensor, const Range& range, std::span<std::byte> to) const {
+  return volume_ != nullptr && range.offset % block_ == 0 &&
+         reinterpret_cast<std::uintptr_t>(to.data()) % static_cast<std::uintptr_t>(page_bytes) ==
+             0 &&
+         range.count * width(tensor.dtype) >= volume_->alignment();
+}
+
+ReadInto Parameters::read_into(ParamId id, std::span<std::byte> to, Range range) {
+  seal();
+  poll_fences();
+  auto intake = std::make_unique<Intake>();
+  intake->owner = this;
+  {
+    Lock lock(mutex_);
+    Tensor& one = tensor(id);
+    check_range(one, range);
+    const std::int64_t size = range.count * width(one.dtype);
+    if (static_cast<std::int64_t>(to.size()) != size)
+      throw_error(
+          Errc::invalid_argument,
+          "\"{}\": {} elements of parameter \"{}\" are {} bytes; the memory for them has {}",
+          options_.name, range.count, one.name, size, to.size());
+    if (size == 0) return ReadInto(intake.release());
+    const Blocks blocks{range.offset / block_, blocks_of(range.offset + range.count)};
+    if (!here_or_coming(one, blocks) && straight(one, range, to)) {
+      Request request;
+      request.hold = new_hold(Access::read);
+      try {
+        request.hold->parts.reserve(1);
+        add_part(*request.hold, one, range);
+        intake->to = to;
+        intake->hold = request.hold;
+        read_straight(lock, request, *intake);
+      } catch (...) {
+        if (!lock.owns_lock()) lock.lock();
+        leave_queue(request);
+        undo(*request.hold);
+        throw;
+      }
+      return ReadInto(intake.release());
+    }
+  }
+  // Through leases, a part of the pool at a time. One lease on nothing but the range would keep
+  // others out; each part is consistent by itself, and so is what lies in memory whole.
+  copy_out(id, to, range);
+  return ReadInto(intake.release());
+}
+
+void Parameters::copy_out(ParamId id, std::span<std::byte> to, const Range& range) {
+  std::int64_t step = range.count;
+  std::int64_t element = 0;
+  {
+    Lock lock(mutex_);
+    const Tensor& one = tensor(id);
+    element = width(one.dtype);
+    const Blocks blocks{range.offset / block_, blocks_of(range.offset + range.count)};
+    if (!here_or_coming(one, blocks)) step = std::min(step, copy_step(one));
+  }
+  for (std::int64_t done = 0; done < range.count;) {
+    // Parts end on blocks, so that none is read twice.
+    const std::int64_t from = range.offset + done;
+    const std::int64_t end =
+        std::min(range.offset + range.count, step >= range.count ? range.offset + range.count
+                                                                 : align_down(from + step, block_));
+    const Lease lease = fetch(id, Access::read, {from, end - from});
+    const std::span<const std::byte> bytes = lease.tensors()[0].raw();
+    std::memcpy(to.data() + done * element, bytes.data(), bytes.size());
+    done += end - from;
+  }
+}
+
+bool Parameters::being_written(const Part& part) const {
+  const Copy* const newest = covering(part);
+  return newest != nullptr && (!newest->dirty.empty() || newest->writing);
+}
+
+// Takes the range, and starts: all whole blocks straight, the last one, if it is wanted in part or
+// ends off the alignment, through a buffer of the pool.
+void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
+  Part& part = request.hold->parts.front();
+  Tensor& one = *part.tensor;
+  const std::int64_t size = static_cast<std::int64_t>(intake.to.size());
+  const bool odd = size % volume_->alignment() != 0 || (part.offset + part.count != one.elements &&
+                                                        (part.offset + part.count) % block_ != 0);
+  Blocks body = part.blocks;
+  if (odd) --body.last;
+  const std::int64_t tail_bytes = odd ? footprint(one, {body.last, body.last + 1}) : 0;
+  for (;;) {
+    Step why = Step::taken;
+    if (!one.live) throw_error(Errc::invalid_argument, "parameter \"{}\" was removed", one.name);
+    if (conflicts(part, Access::read)) {
+      why = Step::lease;
+    } else if (must_wait_for_write(request) || being_written(part)) {
+      why = Step::io;
+    } else if (one.cached != nullptr) {
+      // It came meanwhile, and may be newer than the store.
+      leave_queue(request);
+      lock.unlock();
+      copy_out(static_cast<ParamId>(one.id), intake.to, {part.offset, part.count});
+      lock.lock();
+      undo(*request.hold);
+      intake.hold = nullptr;
+      return;
+    } else if (odd) {
+      if (mine(request)) intake.run = take_run(tail_bytes, one.name, 0);
+      if (intake.run == nullptr) why = Step::memory;
+    }
+    if (why == Step::taken) break;
+    wait_for(lock, request, why);
+  }
+  leave_queue(request);
+  part.next = one.parts;
+  one.parts = &part;
+  part.linked = true;
+  const auto start = [&](const Blocks& blocks, std::byte* data) {
+    for (std::int64_t block = blocks.first; block < blocks.last;) {
+      const bool written = one.seals()[block] != 0;
+      std::int64_t end = block + 1;
+      while (end < blocks.last && (one.seals()[end] != 0) == written) ++end;
+      std::byte* const to = data + (block - blocks.first) * block_bytes(one);
+      const std::int64_t space = footprint(one, {block, end});
+      const std::int64_t address = one.address + block * block_bytes(one);
+      block = end;
+      if (!written) {
+        std::memset(to, 0, static_cast<std::size_t>(space));
+        continue;
+      }
+      Trip& trip = new_trip();
+      ++trips_under_way_;
+      trip.intake = &intake;
+      ++intake.pending;
+      try {
+        trip.movement.start(io::Op::read, address, to, space, io::Service::demand, intake_done,
+                            &trip);
+      } catch (const Error& error) {
+        intake.error = error;
+        --intake.pending;
+        end_trip(trip);
+      }
+    }
+  };
+  intake.body = body;
+  start(body, intake.to.data());
+  if (odd) start({body.last, body.last + 1}, intake.run->memory.data());
+}
+
+void Parameters::intake_done(store::Movement& movement, void* context) {
+  Trip& trip = *static_cast<Trip*>(context);
+  Parameters& self = *trip.owner;
+  Lock lock(self.mutex_);
+  Intake& intake = *trip.intake;
+  if (movement.ok())
+    self.stats_.bytes_read_into += movement.bytes();
+  else if (!intake.error)
+    intake.error = movement.error();
+  self.end_trip(trip);
+  --intake.pending;
+  self.moved_.notify_all();
+}
+
+bool Parameters::ready(Intake& intake) {
+  Lock lock(mutex_);
+  return intake.hold == nullptr || intake.pending == 0;
+}
+
+void Parameters::wait(Intake& intake) {
+  house_->check_process();
+  Lock lock(mutex_);
+  if (intake.hold == nullptr) {
+    if (intake.error) throw Error(*intake.error);
+    return;
+  }
+  Part& part = intake.hold->parts.front();
+  Tensor& one = *part.tensor;
+  if (!moved_.wait_until(lock, start_deadline(), [&] { return intake.pending == 0; }))
+    throw_error(Errc::timeout, "\"{}\": waited {:.1f} s for parameter \"{}\" to be read; {}",
+                options_.name, timeout_, one.name, house_->engine().describe_in_flight());
+  if (!intake.error) {
+    lock.unlock();  // the range is ours to read
+    try {
+      for (std::int64_t block = intake.body.first; block < intake.body.last; ++block)
+        compare(one, block, intake.to.data() + (block - intake.body.first) * block_bytes(one));
+      if (intake.run != nullptr) {
+        const std::int64_t before = intake.body.count() * block_bytes(one);
+        compare(one, intake.body.last, intake.run->memory.data());
+        std::memcpy(intake.to.data() + before, intake.run->memory.data(),
+                    intake.to.size() - static_cast<std::size_t>(before));
+      }
+    } catch (const Error& error) {
+      intake.error = error;
+    }
+    lock.lock();
+  }
+  if (intake.run != nullptr) give(std::exchange(intake.run, nullptr));
+  undo(*std::exchange(intake.hold, nullptr));
+  moved_.notify_all();
+  if (intake.error) throw Error(*intake.error);
+}
+
+void Parameters::end(Intake* intake) noexcept {
+  {
+    Lock lock(mutex_);
+    if (intake->hold != nullptr) {
+      // The device writes into the engine's memory: there is no leaving before it is done.
+      moved_.wait(lock, [&] { return intake->pending == 0; });
+      if (intake->run != nullptr) give(intake->run);
+      undo(*intake->hold);
+      moved_.notify_all();
+    }
+  }
+  delete intake;
+}
+
+}  // namespace spillway::swap

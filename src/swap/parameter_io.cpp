@@ -1,0 +1,358 @@
+// Movements between copies and the volume, and the seals that tell whether bytes are the right
+// ones.
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/throw.h"
+#include "store/seal.h"
+#include "swap/parameters.h"
+
+namespace spillway::swap {
+namespace {
+
+constexpr int write_attempts = 2;
+
+Error error_now() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::exception& error) {
+    return Error(Errc::out_of_memory, error.what());
+  }
+}
+
+Blocks hull(const Blocks& a, const Blocks& b) {
+  if (a.empty()) return b;
+  if (b.empty()) return a;
+  return {std::min(a.first, b.first), std::max(a.last, b.last)};
+}
+
+}  // namespace
+
+Trip& Parameters::new_trip() {
+  if (free_trips_ == nullptr) {
+    trips_.push_back(std::make_unique<Trip>(*volume_));
+    free_trips_ = trips_.back().get();
+    free_trips_->owner = this;
+  }
+  Trip& trip = *free_trips_;
+  free_trips_ = trip.next;
+  trip.next = nullptr;
+  trip.copies.clear();
+  trip.intake = nullptr;
+  return trip;
+}
+
+void Parameters::end_trip(Trip& trip) noexcept {
+  trip.copies.clear();
+  trip.intake = nullptr;
+  trip.next = free_trips_;
+  free_trips_ = &trip;
+  --trips_under_way_;
+}
+
+// Starts to read `blocks` of a copy, but for what was never written, which is made.
+void Parameters::start_read(Copy& copy, const Blocks& blocks, io::Service service) noexcept {
+  Tensor& tensor = *copy.tensor;
+  for (std::int64_t block = blocks.first; block < blocks.last;) {
+    const bool written = tensor.seals()[block] != 0;
+    std::int64_t end = block + 1;
+    while (end < blocks.last && (tensor.seals()[end] != 0) == written) ++end;
+    const Blocks run{block, end};
+    block = end;
+    if (written) {
+      Copy* const one = &copy;
+      depart(std::span(&one, 1), tensor.address + run.first * block_bytes(tensor),
+             at(copy, run.first), footprint(tensor, run), service);
+    } else {
+      std::memset(at(copy, run.first), 0, static_cast<std::size_t>(footprint(tensor, run)));
+    }
+  }
+}
+
+// Reads whole copies. Those that follow each other in memory and in the volume are read as one.
+void Parameters::start_reads(std::span<Copy* const> copies, io::Service service) noexcept {
+  const auto whole = [](const Copy& copy) {
+    const std::uint64_t* const seals = copy.tensor->seals();
+    return std::all_of(seals + copy.blocks.first, seals + copy.blocks.last,
+                       [](std::uint64_t seal) { return seal != 0; });
+  };
+  const auto address = [this](const Copy& copy) {
+    return copy.tensor->address + copy.blocks.first * block_bytes(*copy.tensor);
+  };
+  for (Copy* copy : copies) use(*copy);
+  for (std::size_t i = 0; i < copies.size();) {
+    Copy& first = *copies[i];
+    if (!whole(first)) {
+      start_read(first, first.blocks, service);
+      ++i;
+      continue;
+    }
+    std::int64_t bytes = footprint(*first.tensor, first.blocks);
+    std::size_t end = i + 1;
+    while (end < copies.size() && copies[end]->data == first.data + bytes &&
+           address(*copies[end]) == address(first) + bytes && whole(*copies[end]))
+      bytes += footprint(*copies[end]->tensor, copies[end]->blocks), ++end;
+    depart(copies.subspan(i, end - i), address(first), first.data, bytes, service);
+    i = end;
+  }
+  for (Copy* copy : copies) unuse(*copy);
+}
+
+// A read that cannot even be submitted is one that has failed.
+void Parameters::depart(std::span<Copy* const> copies, std::int64_t address, std::byte* data,
+                        std::int64_t bytes, io::Service service) noexcept {
+  Trip* trip = nullptr;
+  for (Copy* copy : copies) {
+    use(*copy);
+    ++copy->reading;
+  }
+  try {
+    trip = &new_trip();
+    ++trips_under_way_;
+    trip->copies.assign(copies.begin(), copies.end());
+    trip->movement.start(io::Op::read, address, data, bytes, service, read_done, trip);
+  } catch (...) {
+    const Error error = error_now();
+    for (Copy* copy : copies) {
+      --copy->reading;
+      copy->error = error;
+      unuse(*copy);
+    }
+    if (trip != nullptr) end_trip(*trip);
+  }
+}
+
+void Parameters::read_done(store::Movement& movement, void* context) {
+  Trip& trip = *static_cast<Trip*>(context);
+  Parameters& self = *trip.owner;
+  Lock lock(self.mutex_);
+  self.stats_.bytes_read += movement.ok() ? movement.bytes() : 0;
+  for (Copy* copy : trip.copies) {
+    --copy->reading;
+    if (!movement.ok()) {
+      copy->error = movement.error();
+      if (copy->run != nullptr) self.unlink(*copy);  // nobody else is to find it
+    }
+    self.unuse(*copy);
+  }
+  self.end_trip(trip);
+  self.run_ahead();
+  self.moved_.notify_all();
+}
+
+void Parameters::promote(const Copy& copy) noexcept {
+  for (auto& trip : trips_)
+    if (std::find(trip->copies.begin(), trip->copies.end(), &copy) != trip->copies.end())
+      trip->movement.promote();
+}
+
+// ---- writing
+
+bool Parameters::older_write(const Copy& copy) const {
+  for (const Copy* other = copy.tensor->copies; other != nullptr; other = other->next)
+    if (other != &copy && other->writing && other->blocks.meets(copy.blocks)) return true;
+  return false;
+}
+
+// Writes what of a copy is newer than the store. A submission that is refused counts as a write
+// that failed. Two writes of the same blocks are never under way at once: the later one waits.
+void Parameters::start_write(Copy& copy) noexcept {
+  if (copy.dirty.empty() || copy.writing) return;
+  Tensor& tensor = *copy.tensor;
+  if (copy.run != nullptr && older_write(copy)) {
+    if (!copy.queued && !copy.failed) use(copy);
+    copy.queued = true;
+    copy.failed = false;
+    return;
+  }
+  if (!copy.queued && !copy.failed) use(copy);
+  copy.queued = copy.failed = false;  // the use that they had is the write's now
+  copy.writing = true;
+  ++copy.attempts;
+  Trip* trip = nullptr;
+  try {
+    trip = &new_trip();
+    trip->copies.push_back(&copy);
+    trip->blocks = copy.dirty;
+    ++trips_under_way_;
+    copy.dirty = {};
+    trip->movement.start(io::Op::write, tensor.address + trip->blocks.first * block_bytes(tensor),
+                         at(copy, trip->blocks.first), footprint(tensor, trip->blocks),
+                         io::Service::write, write_done, trip);
+  } catch (...) {
+    copy.error = error_now();
+    copy.writing = false;
+    copy.failed = true;
+    if (trip != nullptr) {
+      copy.dirty = hull(trip->blocks, copy.dirty);
+      end_trip(*trip);
+    }
+    moved_.notify_all();
+  }
+}
+
+void Parameters::write_done(store::Movement& movement, void* context) {
+  Trip& trip = *static_cast<Trip*>(context);
+  Parameters& self = *trip.owner;
+  Lock lock(self.mutex_);
+  Copy& copy = *trip.copies.front();
+  Tensor& tensor = *copy.tensor;
+  const Blocks blocks = trip.blocks;
+  copy.writing = false;
+  self.end_trip(trip);
+  if (movement.ok()) {
+    self.stats_.bytes_written += movement.bytes();
+    copy.attempts = 0;
+    copy.error.reset();
+    self.unuse(copy);
+  } else if (copy.gone) {
+    self.unuse(copy);
+  } else {
+    copy.dirty = hull(blocks, copy.dirty);
+    copy.error = movement.error();
+    copy.failed = true;  // keeps the use
+    if (copy.attempts < write_attempts) {
+      ++self.stats_.write_retries;
+      self.start_write(copy);
+    }
+  }
+  self.write_queued(tensor);
+  self.run_ahead();
+  self.moved_.notify_all();
+}
+
+void Parameters::write_queued(Tensor& tensor) noexcept {
+  for (Copy *copy = tensor.copies, *next = nullptr; copy != nullptr; copy = next) {
+    next = copy->next;
+    if (!copy->queued) continue;
+    if (copy->gone) {
+      copy->queued = false;
+      copy->dirty = {};
+      unuse(*copy);
+    } else {
+      start_write(*copy);
+    }
+  }
+}
+
+// Calls `visit` for every copy whose last write failed.
+template <typename Visit>
+void Parameters::for_each_failed(Visit visit) const {
+  for (const auto& copy : copies_)
+    if (copy->failed && !copy->gone) visit(*copy);
+}
+
+void Parameters::retry_failed_writes() noexcept {
+  for_each_failed([this](Copy& copy) {
+    copy.attempts = 0;
+    start_write(copy);
+  });
+}
+
+const Copy* Parameters::failed_copy() const {
+  const Copy* failed = nullptr;
+  for_each_failed([&](const Copy& copy) { failed = &copy; });
+  return failed;
+}
+
+void Parameters::throw_write_error(const Copy& copy) const {
+  throw_error(copy.error ? copy.error->code() : Errc::io_error,
+              "\"{}\": parameter \"{}\" is committed and cannot be written; its bytes are kept in "
+              "memory, and flush() tries again: {}",
+              options_.name, copy.tensor->name, copy.error ? copy.error->what() : "unknown");
+}
+
+void Parameters::flush() {
+  seal();
+  Lock lock(mutex_);
+  retry_failed_writes();
+  const TimePoint deadline = deadline_in(timeout_);
+  for (;;) {
+    bool busy = false;
+    for (const auto& copy : copies_) {
+      if (copy->gone || copy->tensor == nullptr) continue;
+      if (!copy->dirty.empty() && !copy->failed && !copy->writing && !copy->queued) {
+        copy->attempts = 0;
+        start_write(*copy);
+      }
+      busy = busy || copy->writing || copy->queued;
+    }
+    if (!busy) break;
+    if (moved_.wait_until(lock, deadline) == std::cv_status::timeout && Clock::now() >= deadline)
+      throw_error(Errc::timeout, "\"{}\": flush waited {:.1f} s; {}", options_.name, timeout_,
+                  house_->engine().describe_in_flight());
+  }
+  if (const Copy* const failed = failed_copy()) throw_write_error(*failed);
+}
+
+// ---- seals
+
+void Parameters::compare(Tensor& tensor, std::int64_t block, const std::byte* data) const {
+  const std::uint64_t expected = tensor.seals()[block];
+  if (expected == 0) return;
+  const std::int64_t size = bytes(tensor, {block, block + 1});
+  const std::uint64_t got = store::block_seal(data, size, io_.checksums);
+  if (got == expected) return;
+  throw_error(
+      Errc::corrupt,
+      "\"{}\": parameter \"{}\", {} bytes from element {} on ({}) are not what was written: "
+      "{} {:016x} expected, {:016x} got; the device, or another process, changed them: look "
+      "at dmesg and at the drive's SMART data",
+      options_.name, tensor.name, size, block * block_,
+      volume_->place(tensor.address + block * block_bytes(tensor)),
+      io_.checksums ? "checksum" : "guard", expected, got);
+}
+
+void Parameters::verify(const Copy& copy, const Blocks& blocks) const {
+  for (std::int64_t block = blocks.first; block < blocks.last; ++block)
+    compare(*copy.tensor, block, at(copy, block));
+}
+
+// Computes the seals of blocks that are held exclusively, and clears what is behind the last
+// element: nothing of other tensors goes to the disk.
+void Parameters::put_seals(const Copy& copy, const Blocks& blocks) const {
+  Tensor& tensor = *copy.tensor;
+  const std::int64_t size = bytes(tensor, blocks);
+  const std::int64_t space = footprint(tensor, blocks);
+  std::memset(at(copy, blocks.first) + size, 0, static_cast<std::size_t>(space - size));
+  for (std::int64_t block = blocks.first; block < blocks.last; ++block)
+    tensor.seals()[block] =
+        store::block_seal(at(copy, block), bytes(tensor, {block, block + 1}), io_.checksums);
+}
+
+// Compares a shared copy that has been read with its seals, once, on the thread that needs it.
+void Parameters::make_checked(Lock& lock, Request& request, Copy& copy) {
+  if (request.deadline == TimePoint{}) request.deadline = start_deadline();
+  while (copy.checking) {
+    if (moved_.wait_until(lock, request.deadline) == std::cv_status::timeout &&
+        Clock::now() >= request.deadline)
+      timed_out(request, Step::io);
+  }
+  if (copy.error && !copy.failed) throw Error(*copy.error);
+  if (copy.checked) return;
+  copy.checking = true;
+  lock.unlock();
+  const TimePoint start = Clock::now();
+  std::optional<Error> wrong;
+  try {
+    verify(copy, copy.blocks);
+  } catch (const Error& error) {
+    wrong = error;
+  }
+  const double seconds = seconds_between(start, Clock::now());
+  lock.lock();
+  stats_.checksum_seconds += seconds;
+  copy.checking = false;
+  copy.checked = !wrong;
+  moved_.notify_all();
+  if (!wrong) return;
+  copy.error = wrong;
+  if (copy.run != nullptr) unlink(copy);
+  throw Error(*wrong);
+}
+
+}  // namespace spillway::swap

@@ -1,0 +1,346 @@
+// What the parameter swapper allocates, and its two budgets: the cache and the pool.
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/align.h"
+#include "base/byte_size.h"
+#include "base/check.h"
+#include "base/throw.h"
+#include "swap/parameters.h"
+
+namespace spillway::swap {
+
+RegionOptions Parameters::region_options(std::string name, bool pool) const {
+  RegionOptions region;
+  const bool pageable = offload_.device == OffloadDevice::none;
+  region.pin = offload_.pin_memory && !pageable;
+  region.require_pinned = region.pin && io_.require_pinned;
+  region.huge_pages = pageable ? Switch::off : io_.huge_pages;
+  // Demanding huge pages is about the pool; what fills slowly takes them where they come.
+  if (!pool && region.huge_pages == Switch::on) region.huge_pages = Switch::automatic;
+  region.prefault = pool && !pageable;
+  region.dump = io_.dump_memory;
+  region.numa_node = io_.numa_node;
+  region.name = std::move(name);
+  region.setting = pool ? "offload_param.buffer_count or buffer_size" : "offload_param.max_in_cpu";
+  return region;
+}
+
+void Parameters::seal() {
+  house_->check_process();
+  if (sealed_.load(std::memory_order_acquire)) return;
+  const std::lock_guard table(table_mutex_);
+  seal_table();
+}
+
+// All or nothing: what is made here is put in place only when the last step has succeeded. Under
+// table_mutex_; the other one is free while memory is made and registered.
+void Parameters::seal_table() {
+  if (sealed_.load(std::memory_order_acquire)) return;
+  Claim claim;
+  std::int64_t more_cache = 0, homes = 0;
+  bool make_pool = false;
+  {
+    Lock lock(mutex_);
+    claim.name = options_.name;
+    claim.metadata_bytes = metadata_bytes();
+    claim.allocated_bytes = pool_region_.report().region_bytes;
+    claim.cache_bytes = arena_.total_bytes();
+    claim.allocated_bytes += claim.cache_bytes;
+    for (const PinnedRegion& region : homes_) {
+      claim.resident_bytes += region.report().region_bytes;
+      claim.allocated_bytes += region.report().region_bytes;
+    }
+    if (volume_ != nullptr) {
+      make_pool = pool_ == nullptr && footprints_ > 0;
+      if (make_pool || pool_ != nullptr) claim.pool_bytes = pool_budget();
+      // The cap is in elements, of whatever width; each cached parameter ends on a whole page.
+      const std::int64_t cap = std::min(offload_.max_in_cpu, elements_) * width(widest_);
+      const std::int64_t ends =
+          std::min(live_ * page_bytes, std::max<std::int64_t>(2 * MiB, cap / 64));
+      const std::int64_t wanted =
+          cap == 0 ? 0 : std::min(footprints_, align_up(cap, page_bytes) + ends);
+      more_cache = std::max<std::int64_t>(0, wanted - arena_.total_bytes());
+      claim.cache_bytes += more_cache;
+    } else {
+      for (const Tensor& tensor : tensors_)
+        if (tensor.live && tensor.home == nullptr) homes += footprint(tensor, all(tensor));
+      claim.resident_bytes += homes;
+      if (pool_ != nullptr) claim.pool_bytes = pool_budget();
+    }
+    if (offload_.pin_memory && offload_.device != OffloadDevice::none)
+      claim.locked_bytes = claim.pool_bytes + claim.cache_bytes + claim.resident_bytes;
+  }
+  house_->admit(this, claim);
+  const bool first = pool_ == nullptr && homes_.empty() && cache_regions_.empty();
+  try {
+    if (make_pool) {
+      PinnedRegion region(BufferPool::region_bytes(offload_.buffer_count, offload_.buffer_size),
+                          region_options(options_.name + " pool", true));
+      auto pool = std::make_unique<BufferPool>(region.span(), offload_.buffer_count,
+                                               offload_.buffer_size, options_.name);
+      if (offload_.pin_memory) registered_ += house_->engine().add_memory(region.span());
+      Lock lock(mutex_);
+      pool_region_ = std::move(region);
+      pool_ = std::move(pool);
+    }
+    if (more_cache > 0) {
+      cache_regions_.reserve(cache_regions_.size() + 1);
+      PinnedRegion region(more_cache, region_options(options_.name + " cache", false));
+      if (offload_.pin_memory) registered_ += house_->engine().add_memory(region.span());
+      Lock lock(mutex_);
+      arena_.add_region(region.span());
+      cache_regions_.push_back(std::move(region));
+    }
+    if (homes > 0) make_homes(homes);
+  } catch (...) {
+    if (first) house_->withdraw(this);
+    throw;
+  }
+  if (volume_ != nullptr) volume_->trim();
+  sealed_.store(true, std::memory_order_release);
+}
+
+void Parameters::make_homes(std::int64_t bytes) {
+  homes_.reserve(homes_.size() + 1);
+  PinnedRegion region(bytes, region_options(options_.name + " home", false));
+  Lock lock(mutex_);
+  std::byte* at = region.data();
+  for (Tensor& tensor : tensors_) {
+    if (!tensor.live || tensor.home != nullptr || tensor.elements == 0) continue;
+    const std::int64_t need = footprint(tensor, all(tensor));
+    if (const auto spare = spare_homes_.take(need)) {
+      // An address that remove() put there: the map keeps whole numbers.
+      // NOLINTNEXTLINE(performance-no-int-to-ptr)
+      tensor.home = reinterpret_cast<std::byte*>(static_cast<std::intptr_t>(*spare));
+      std::memset(tensor.home, 0, static_cast<std::size_t>(need));
+      continue;
+    }
+    tensor.home = at;
+    at += need;
+  }
+  const std::int64_t left = region.data() + bytes - at;
+  if (left > 0)
+    spare_homes_.insert(static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(at)), left);
+  homes_.push_back(std::move(region));
+}
+
+// Devices none and cpu need a pool only for leases that change something.
+void Parameters::ensure_pool() {
+  if (pool_ != nullptr || pool_budget() == 0) return;
+  Claim claim;
+  claim.name = options_.name;
+  claim.pool_bytes = pool_budget();
+  for (const PinnedRegion& region : homes_) claim.resident_bytes += region.report().region_bytes;
+  claim.metadata_bytes = metadata_bytes();
+  claim.allocated_bytes = claim.resident_bytes;
+  if (offload_.pin_memory && offload_.device == OffloadDevice::cpu)
+    claim.locked_bytes = claim.pool_bytes + claim.resident_bytes;
+  house_->admit(this, claim);
+  PinnedRegion region(BufferPool::region_bytes(offload_.buffer_count, offload_.buffer_size),
+                      region_options(options_.name + " pool", true));
+  pool_ = std::make_unique<BufferPool>(region.span(), offload_.buffer_count, offload_.buffer_size,
+                                       options_.name);
+  pool_region_ = std::move(region);
+}
+
+// ---- the cache
+
+// Asks the policy, and finds room. `when`: the use that it is for, 0: now. With `in` the tensor
+// has its copy, not read yet; with `cleaning` victims are being written, and it is to ask again.
+Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when) {
+  if (volume_ == nullptr || cache_.cap() == 0 || tensor.elements > cache_.cap())
+    return Admission::refused;
+  for (const Part* part = tensor.parts; part != nullptr; part = part->next)
+    if (part->exclusive) return Admission::refused;
+  spare_copies(1);
+  const std::int64_t need = footprint(tensor, all(tensor));
+  const cache::Verdict verdict =
+      when == 0 ? cache_.reserve(tensor.id) : cache_.reserve_ahead(tensor.id, when);
+  if (!verdict.admit) return Admission::refused;
+  bool clean = true;
+  victims_.clear();
+  for (const cache::TensorId victim : verdict.victims) {
+    victims_.push_back(tensors_[victim].cached);
+    clean = clean && victims_.back()->dirty.empty();
+  }
+  if (!clean) {
+    cache_.cancel(tensor.id);
+    // A write pins its copy, so that the next attempt finds it clean or chooses another victim.
+    for (Copy* victim : victims_)
+      if (!victim->dirty.empty() && !victim->writing) {
+        victim->attempts = 0;
+        start_write(*victim);
+      }
+    return Admission::cleaning;
+  }
+  for (Copy* victim : victims_) {
+    drop_cached(*victim);
+    ++stats_.evictions;
+  }
+  std::byte* data = arena_.take(need, nullptr);
+  if (data == nullptr) {
+    const bool room = arena_.make_room(
+        need, [](Arena::Owner owner) { return static_cast<Copy*>(owner)->users == 0; },
+        [this](Arena::Owner owner, std::byte* to) {
+          static_cast<Copy*>(owner)->data = to;
+          ++stats_.moves;
+        });
+    if (room) data = arena_.take(need, nullptr);
+  }
+  if (data == nullptr) {
+    cache_.cancel(tensor.id);
+    return Admission::refused;
+  }
+  SPILLWAY_CHECK(cache_.commit(tensor.id), "nobody came between reservation and commit");
+  Copy* const copy = new_copy(tensor, all(tensor), data, nullptr);
+  arena_.own(data, copy);
+  tensor.cached = copy;
+  stats_.peak_cached_elements = std::max(stats_.peak_cached_elements, cache_.used());
+  stats_.peak_cached_bytes = std::max(stats_.peak_cached_bytes, arena_.used_bytes());
+  return Admission::in;
+}
+
+// Requires: nobody uses it, and it is clean or not wanted.
+void Parameters::drop_cached(Copy& copy) {
+  Tensor& tensor = *copy.tensor;
+  SPILLWAY_CHECK(tensor.cached == &copy && copy.users == 0, "what is dropped is not used");
+  tensor.cached = nullptr;
+  arena_.give(copy.data);
+  cache_.drop(tensor.id);
+  copy = Copy();
+  free_copies_.push_back(&copy);
+}
+
+// ---- the pool
+
+// When what a run holds is needed next; the larger, the less is it worth. 1: soon, as far as one
+// can know.
+cache::Time Parameters::worth(const PoolRun& run) const {
+  if (run.wanted) return 1;
+  if (!cache_.forecast().known()) return cache::never - 1 - run.last_use;
+  cache::Time soonest = cache::never;
+  for (const Copy* copy : run.members)
+    if (!copy->gone) soonest = std::min(soonest, cache_.forecast().next_use(copy->tensor->id));
+  return soonest;
+}
+
+PoolRun* Parameters::least_useful(cache::Time keep_before) {
+  PoolRun* least = nullptr;
+  cache::Time furthest = keep_before;
+  for (auto& run : runs_) {
+    if (run->members.empty()) continue;
+    const bool idle = std::all_of(run->members.begin(), run->members.end(),
+                                  [](const Copy* copy) { return copy->users == 0; });
+    if (!idle) continue;
+    const cache::Time when = worth(*run);
+    if (when <= furthest) continue;
+    furthest = when;
+    least = run.get();
+  }
+  return least;
+}
+
+void Parameters::revoke(PoolRun& run) noexcept {
+  ahead_ = 0;  // what was passed over because it was here is not any more
+  while (!run.members.empty()) free_copy(*run.members.back());
+}
+
+// A run of the pool, for which clean copies go that nobody uses: those first that are needed last,
+// and none that is needed before `keep_before` (0: any). Null where that is not enough.
+PoolRun* Parameters::take_run(std::int64_t bytes, std::string_view holder,
+                              cache::Time keep_before) {
+  if (pool_ == nullptr || bytes > pool_->budget_bytes()) return nullptr;
+  if (free_runs_.empty()) {
+    free_runs_.reserve(runs_.size() + 1);
+    runs_.push_back(std::make_unique<PoolRun>());
+    free_runs_.push_back(runs_.back().get());
+  }
+  for (;;) {
+    if (auto memory = pool_->try_acquire(bytes, holder)) {
+      PoolRun* const run = free_runs_.back();
+      free_runs_.pop_back();
+      run->memory = std::move(*memory);
+      run->last_use = ++uses_;
+      run->wanted = false;
+      return run;
+    }
+    PoolRun* const victim = least_useful(keep_before);
+    if (victim == nullptr) return nullptr;
+    revoke(*victim);
+  }
+}
+
+void Parameters::give(PoolRun* run) noexcept {
+  run->memory.release();
+  free_runs_.push_back(run);  // has room: as many as there are runs
+}
+
+// ---- copies
+
+// Makes sure that so many can be had, and given back, without an allocation.
+void Parameters::spare_copies(std::size_t count) {
+  while (free_copies_.size() < count) {
+    if (free_copies_.capacity() <= copies_.size()) free_copies_.reserve(2 * copies_.size() + 16);
+    copies_.push_back(std::make_unique<Copy>());
+    free_copies_.push_back(copies_.back().get());
+  }
+}
+
+Copy* Parameters::new_copy(Tensor& tensor, const Blocks& blocks, std::byte* data, PoolRun* run) {
+  spare_copies(1);
+  if (run != nullptr && run->members.size() == run->members.capacity())
+    run->members.reserve(2 * run->members.size() + 4);
+  Copy* const copy = free_copies_.back();
+  free_copies_.pop_back();
+  *copy = Copy();
+  copy->tensor = &tensor;
+  copy->blocks = blocks;
+  copy->data = data;
+  copy->run = run;
+  if (run != nullptr) run->members.push_back(copy);
+  return copy;
+}
+
+void Parameters::link(Copy& copy) {
+  copy.next = copy.tensor->copies;
+  copy.tensor->copies = &copy;
+}
+
+void Parameters::unlink(Copy& copy) noexcept {
+  for (Copy** at = &copy.tensor->copies; *at != nullptr; at = &(*at)->next)
+    if (*at == &copy) {
+      *at = copy.next;
+      copy.next = nullptr;
+      return;
+    }
+}
+
+// Of the pool. Requires: nobody uses it.
+void Parameters::free_copy(Copy& copy) noexcept {
+  SPILLWAY_CHECK(copy.users == 0 && copy.run != nullptr, "what is freed is not used");
+  unlink(copy);
+  PoolRun* const run = copy.run;
+  std::erase(run->members, &copy);
+  copy = Copy();
+  free_copies_.push_back(&copy);
+  if (run->members.empty()) give(run);
+}
+
+void Parameters::use(Copy& copy) noexcept {
+  if (copy.users++ == 0 && copy.run == nullptr) cache_.pin(copy.tensor->id);
+}
+
+void Parameters::unuse(Copy& copy) noexcept {
+  SPILLWAY_CHECK(copy.users > 0, "a use ends once");
+  if (--copy.users > 0) return;
+  if (copy.run == nullptr) {
+    cache_.unpin(copy.tensor->id);
+    if (copy.error && !copy.failed) drop_cached(copy);  // could not be read
+  } else if (copy.gone || copy.error) {
+    free_copy(copy);
+  }
+}
+
+}  // namespace spillway::swap

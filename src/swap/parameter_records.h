@@ -1,0 +1,141 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "memory/buffer_pool.h"
+#include "store/volume.h"
+
+#include "spillway/parameter_swapper.h"
+
+namespace spillway::swap {
+
+class Parameters;
+struct Copy;
+struct Hold;
+struct Part;
+
+/// Blocks [first, last) of a tensor: a block is so many elements that it begins and ends on the
+/// store's alignment whatever the dtype, and the unit of checksums and of exclusion.
+struct Blocks {
+  std::int64_t first = 0, last = 0;
+  std::int64_t count() const { return last - first; }
+  bool empty() const { return first >= last; }
+  bool meets(const Blocks& other) const { return first < other.last && other.first < last; }
+  bool covers(const Blocks& other) const { return first <= other.first && other.last <= last; }
+  bool operator==(const Blocks&) const = default;
+};
+
+/// One parameter. In place for ever; its seals are written only by who holds the blocks
+/// exclusively, and read only by who holds them or reads them from the store.
+struct Tensor {
+  std::string name;
+  std::int64_t elements = 0;
+  std::uint64_t tag = 0;
+  std::int64_t address = -1;  // in the volume; -1: it has no place there
+  std::byte* home = nullptr;  // devices none and cpu
+  Copy* cached = nullptr;     // in the CPU cache, or on its way there: all of it
+  Copy* copies = nullptr;     // in pool buffers
+  Part* parts = nullptr;      // of leases
+  std::unique_ptr<std::uint64_t[]> many_seals;
+  std::uint64_t one_seal = 0;
+  std::uint32_t id = 0;
+  UnitId unit{};
+  DType dtype = DType::f32;
+  bool live = true;
+  bool keep = false;
+  bool adopted = false;
+  bool written = false;  // some of it, ever
+
+  std::uint64_t* seals() { return many_seals ? many_seals.get() : &one_seal; }
+};
+
+/// A run of the pool that one or several copies lie in.
+struct PoolRun {
+  BufferLease memory;
+  std::vector<Copy*> members;
+  std::uint64_t last_use = 0;
+  bool wanted = false;  // somebody asked for it, and has not come yet
+};
+
+/// Some blocks of a tensor in memory.
+///
+/// In the cache: the whole tensor, shared, perhaps newer than the store (`dirty`). In the pool:
+/// clean ones are shared and go when their place is needed; one being changed belongs to its lease
+/// and is not in the tensor's list; committed ones are in the list until they are written, and
+/// clean ones from then on.
+struct Copy {
+  Tensor* tensor = nullptr;
+  Blocks blocks;
+  std::byte* data = nullptr;
+  PoolRun* run = nullptr;  // null: in the cache
+  Copy* next = nullptr;    // of its tensor, in the pool
+  int users = 0;           // leases, movements, threads that look at it, a write that must come
+  int reading = 0;         // movements under way into it
+  bool writing = false;
+  bool checked = false;        // compared with its seals
+  bool checking = false;       // a thread is about to
+  bool failed = false;         // its last write did
+  bool queued = false;         // an older write of the same blocks must end first
+  bool gone = false;           // superseded or useless: freed when nobody uses it
+  int attempts = 0;            // of the write
+  Blocks dirty;                // newer than the store
+  std::optional<Error> error;  // of the read, or of the write
+
+  bool coming() const { return reading > 0; }
+};
+
+/// What a lease has of one tensor.
+struct Part {
+  Hold* hold = nullptr;
+  Tensor* tensor = nullptr;
+  Part* next = nullptr;  // of its tensor
+  Blocks blocks;
+  std::int64_t offset = 0, count = 0;  // [elements]
+  Copy* shared = nullptr;              // read from, or (exclusive) to be changed at commit
+  Copy* own = nullptr;                 // exclusive: the lease's own
+  Copy* found = nullptr;               // in the pool, while the rest is claimed
+  bool takes_over = false;             // `found` becomes its own
+  bool exclusive = false;
+  bool linked = false;
+  bool refused = false;  // by the cache, for this access
+};
+
+/// A lease, from the taking of its memory to its return. Used again and again.
+struct Hold {
+  Parameters* owner = nullptr;
+  Access access = Access::read;
+  std::vector<Part> parts;
+  std::vector<View> views;
+  Fence fence;
+  Hold* next = nullptr;  // in the list of free or of fenced ones
+};
+
+/// One read or write under way, over neighbouring copies.
+struct Trip {
+  explicit Trip(store::Volume& volume) : movement(volume) {}
+  store::Movement movement;
+  Parameters* owner = nullptr;
+  std::vector<Copy*> copies;
+  Blocks blocks;             // written: of the one copy
+  Intake* intake = nullptr;  // or into the engine's memory
+  Trip* next = nullptr;
+};
+
+/// A read_into() under way.
+struct Intake {
+  Parameters* owner = nullptr;
+  Hold* hold = nullptr;  // its lock; null: all is done
+  std::span<std::byte> to;
+  Blocks body;             // that come straight
+  PoolRun* run = nullptr;  // for the block behind them
+  int pending = 0;
+  std::optional<Error> error;
+};
+
+}  // namespace spillway::swap

@@ -1,0 +1,265 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/cache.h"
+#include "memory/buffer_pool.h"
+#include "memory/pinned_region.h"
+#include "store/volume.h"
+#include "swap/arena.h"
+#include "swap/house.h"
+#include "swap/parameter_records.h"
+
+#include "spillway/parameter_swapper.h"
+
+namespace spillway::swap {
+
+/// The parameter swapper behind the public one.
+///
+/// A fetch waits, holding nothing, until everything it needs can be had at once: the ranges, and
+/// one run of the pool for what the cache does not take. Then it takes all of it and waits for its
+/// reads alone. So fetches cannot block each other half way, whatever their order.
+///
+/// One mutex. Under it: every change of state, and the submission of I/O. Not under it: checksums,
+/// copies in and out of leases, fences. (Moving blocks inside the cache is done under it: nobody
+/// may look at them meanwhile.) Completions run on the I/O thread and take it for a few
+/// instructions.
+// Its members stand in the order of their destruction.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
+class Parameters {
+ public:
+  Parameters(std::shared_ptr<House> house, ParameterSwapperOptions options);
+  ~Parameters();
+
+  UnitId add_unit(std::string name);
+  ParamId add(std::string name, std::int64_t elements, DType dtype, const TensorOptions& options);
+  void remove(ParamId id);
+  void seal();
+
+  Lease fetch(ParamId id, Access access, Range range);
+  Lease fetch(UnitId id, Access access);
+  std::optional<Lease> try_fetch(UnitId id);
+  std::optional<Lease> try_fetch(ParamId id, Range range);
+  int prefetch(std::span<const UnitId> units);
+  int prefetch(ParamId id, Range range);
+  Residence where(ParamId id);
+  void begin_pass(std::string_view name);
+  ReadInto read_into(ParamId id, std::span<std::byte> to, Range range);
+  bool ready(Intake& intake);
+  void wait(Intake& intake);
+  void end(Intake* intake) noexcept;
+  void flush();
+
+  void commit(Hold& hold);
+  void release(Hold& hold) noexcept;
+  void release_after(Hold& hold, Fence fence);
+
+  void check_dtype(ParamId id, DType dtype);
+  const std::string& name(ParamId id);
+  std::int64_t elements(ParamId id);
+  DType dtype(ParamId id);
+  const std::string& title() const { return options_.name; }
+  ParameterStats stats();
+  bool forked() const noexcept { return house_->forked(); }
+
+  /// Waits for what is in flight, up to io.shutdown_timeout. False: the device has not answered,
+  /// or leases are alive (named in the log); it must then live for ever.
+  bool quiesce() noexcept;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  struct Unit {
+    std::string name;
+    std::vector<std::uint32_t> tensors;  // live ones, in the order of add
+  };
+  // One call of fetch() on its way.
+  struct Request {
+    Hold* hold = nullptr;
+    bool whole = false;  // of every tensor: counts for the order, may be cached
+    bool counted = false;
+    bool retried = false;      // failed writes in its way
+    std::uint64_t ticket = 0;  // in the queue for memory; 0: not in it
+    TimePoint deadline{};      // set when it first waits
+  };
+  enum class Admission { in, refused, cleaning };
+
+  // parameters.cpp: the table
+  Tensor& tensor(ParamId id);
+  Unit& unit(UnitId id);
+  std::int64_t block_bytes(const Tensor& tensor) const { return block_ * width(tensor.dtype); }
+  std::int64_t bytes(const Tensor& tensor, const Blocks& blocks) const;      // of elements
+  std::int64_t footprint(const Tensor& tensor, const Blocks& blocks) const;  // whole 4 KiB
+  Blocks all(const Tensor& tensor) const;
+  std::int64_t blocks_of(std::int64_t elements) const;
+  std::byte* at(const Copy& copy, std::int64_t block) const;
+  void check_range(const Tensor& tensor, Range& range) const;
+  void write_initial(ParamId id, std::span<const std::byte> values);
+  void remove_tensor(ParamId id);
+  std::int64_t copy_step(const Tensor& tensor) const;
+  std::int64_t metadata_bytes() const;
+
+  // parameter_memory.cpp: seal, the two budgets
+  void seal_table();
+  void make_homes(std::int64_t bytes);
+  void ensure_pool();
+  std::int64_t pool_budget() const { return offload_.buffer_count * offload_.buffer_size; }
+  RegionOptions region_options(std::string name, bool pool) const;
+  Admission admit(Tensor& tensor, cache::Time when);
+  void drop_cached(Copy& copy);
+  PoolRun* take_run(std::int64_t bytes, std::string_view holder, cache::Time keep_before);
+  cache::Time worth(const PoolRun& run) const;
+  PoolRun* least_useful(cache::Time keep_before);
+  void revoke(PoolRun& run) noexcept;
+  void spare_copies(std::size_t count);
+  Copy* new_copy(Tensor& tensor, const Blocks& blocks, std::byte* data, PoolRun* run);
+  void link(Copy& copy);
+  void unlink(Copy& copy) noexcept;
+  void free_copy(Copy& copy) noexcept;
+  void use(Copy& copy) noexcept;
+  void unuse(Copy& copy) noexcept;
+  void give(PoolRun* run) noexcept;
+
+  // parameter_io.cpp: movements
+  Trip& new_trip();
+  void end_trip(Trip& trip) noexcept;
+  void start_read(Copy& copy, const Blocks& blocks, io::Service service) noexcept;
+  void start_reads(std::span<Copy* const> copies, io::Service service) noexcept;
+  void depart(std::span<Copy* const> copies, std::int64_t address, std::byte* data,
+              std::int64_t bytes, io::Service service) noexcept;
+  void promote(const Copy& copy) noexcept;
+  bool older_write(const Copy& copy) const;
+  void start_write(Copy& copy) noexcept;
+  void write_queued(Tensor& tensor) noexcept;
+  template <typename Visit>
+  void for_each_failed(Visit visit) const;
+  void retry_failed_writes() noexcept;
+  const Copy* failed_copy() const;
+  [[noreturn]] void throw_write_error(const Copy& copy) const;
+  static void read_done(store::Movement& movement, void* context);
+  static void write_done(store::Movement& movement, void* context);
+  void compare(Tensor& tensor, std::int64_t block, const std::byte* data) const;
+  void verify(const Copy& copy, const Blocks& blocks) const;
+  void put_seals(const Copy& copy, const Blocks& blocks) const;
+  void make_checked(Lock& lock, Request& request, Copy& copy);
+
+  // parameter_fetch.cpp: a fetch
+  enum class Step { taken, lease, io, memory };
+  Hold* new_hold(Access access);
+  Hold* unit_hold(UnitId id, Access access);
+  void free_hold(Hold& hold) noexcept;
+  void add_part(Hold& hold, Tensor& tensor, const Range& range);
+  Lease fetch(Lock& lock, Request& request);
+  std::optional<Lease> try_take(Lock& lock, Request& request);
+  bool conflicts(const Part& part, Access access) const;
+  bool must_wait_for_write(Request& request);
+  Copy* covering(const Part& part) const;
+  Step attempt(Request& request);
+  Step claim(Request& request);
+  Step claim(Request& request, bool newer_only);
+  bool needs_old(const Part& part) const;
+  void find_in_pool(Part& part, bool newer_only);
+  void forget_found(Hold& hold) noexcept;
+  [[noreturn]] void throw_does_not_fit(const Request& request, std::int64_t total) const;
+  void take(Request& request, PoolRun* run) noexcept;
+  void supersede_clean(const Part& part) noexcept;
+  std::array<std::int64_t, 2> edges(const Part& part) const;
+  void read_edges(const Part& part) noexcept;
+  void fill(Lock& lock, Request& request);
+  void await(Lock& lock, Request& request, const Copy& copy);
+  void check_own(Lock& lock, Part& part);
+  void build_views(Hold& hold);
+  void undo(Hold& hold) noexcept;
+  static bool in_cache(const Part& part);
+  void supersede(Part& part) noexcept;
+  void poll_fences() noexcept;
+  TimePoint start_deadline() const;
+  bool mine(const Request& request) const;
+  void leave_queue(Request& request) noexcept;
+  void wait_for(Lock& lock, Request& request, Step why);
+  [[noreturn]] void timed_out(const Request& request, Step why);
+  std::string what(const Request& request) const;
+  std::string describe_leases(const Request& request) const;
+
+  // parameter_ahead.cpp: reading ahead
+  void run_ahead() noexcept;
+  bool read_ahead(const cache::Use& use);
+  bool prefetch_whole(Tensor& tensor);
+  bool prefetch_part(Tensor& tensor, const Blocks& blocks);
+  bool into_pool(Tensor& tensor, cache::Time when, bool wanted);
+  bool excluded(const Tensor& tensor, const Blocks& blocks) const;
+  bool here_or_coming(const Tensor& tensor, const Blocks& blocks) const;
+
+  // parameter_intake.cpp: read_into
+  bool straight(const Tensor& tensor, const Range& range, std::span<std::byte> to) const;
+  void copy_out(ParamId id, std::span<std::byte> to, const Range& range);
+  bool being_written(const Part& part) const;
+  void read_straight(Lock& lock, Request& request, Intake& intake);
+  static void intake_done(store::Movement& movement, void* context);
+
+  const std::shared_ptr<House> house_;
+  const ParameterSwapperOptions options_;
+  const OffloadParamConfig offload_;
+  const IoConfig io_;
+  store::Volume* const volume_;  // null: devices none and cpu
+  const double timeout_;
+  const std::int64_t block_;  // [elements]
+
+  std::mutex table_mutex_;  // add, remove, seal: one at a time. Before mutex_, and held while the
+                            // I/O thread is waited for, which mutex_ never is
+  mutable std::mutex mutex_;
+  std::condition_variable moved_;
+  std::deque<Tensor> tensors_;
+  std::vector<Unit> units_;
+  std::atomic<bool> sealed_{false};
+  std::int64_t elements_ = 0, live_ = 0, footprints_ = 0;
+  DType widest_ = DType::u8;
+  std::int64_t largest_bytes_ = 0;
+  ParameterStats stats_;
+
+  cache::Cache cache_;
+  cache::Time ahead_ = 0;  // read ahead up to here
+  std::uint64_t generation_ = 0;
+  bool in_run_ahead_ = false;
+
+  std::vector<std::uint64_t> queue_;  // tickets that wait for memory
+  std::uint64_t last_ticket_ = 0;
+  std::uint64_t uses_ = 0;
+
+  // Order matters: runs and copies go before the memory they lie in.
+  PinnedRegion pool_region_;
+  std::vector<PinnedRegion> cache_regions_;
+  std::vector<PinnedRegion> homes_;
+  std::int64_t registered_ = 0;
+  store::ExtentMap spare_homes_;  // addresses that removed parameters have left
+  Arena arena_;
+  std::unique_ptr<BufferPool> pool_;
+  std::vector<std::unique_ptr<PoolRun>> runs_;  // all; those with copies are in use
+  std::vector<PoolRun*> free_runs_;
+  std::vector<std::unique_ptr<Copy>> copies_;
+  std::vector<Copy*> free_copies_;
+  std::vector<std::unique_ptr<Trip>> trips_;
+  Trip* free_trips_ = nullptr;
+  int trips_under_way_ = 0;
+  std::vector<std::unique_ptr<Hold>> holds_;
+  Hold* free_holds_ = nullptr;
+  int holds_out_ = 0;
+  Hold* fenced_ = nullptr;
+  std::atomic<int> fenced_count_{0};
+
+  // Of the attempt or admission at hand, under the mutex; kept for their storage.
+  std::vector<Copy*> victims_, reads_;
+  std::vector<std::int64_t> places_;
+};
+
+}  // namespace spillway::swap

@@ -1,6 +1,5 @@
 #include "store/extent_map.h"
 
-#include <algorithm>
 #include <iterator>
 
 #include "base/check.h"
@@ -60,12 +59,6 @@ void ExtentMap::take_at(std::int64_t start, std::int64_t length) {
     ranges_.erase(range);
   if (start + length < end) ranges_.emplace_hint(after, start + length, end - start - length);
   total_ -= length;
-}
-
-std::int64_t ExtentMap::longest() const {
-  std::int64_t most = 0;
-  for (const auto& [start, length] : ranges_) most = std::max(most, length);
-  return most;
 }
 
 std::int64_t ExtentMap::take_tail(std::int64_t end) {

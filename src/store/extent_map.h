@@ -19,8 +19,6 @@ class ExtentMap {
   std::optional<std::int64_t> take(std::int64_t length);
   /// Takes [start, start + length), all of which must be free and in one range (checked).
   void take_at(std::int64_t start, std::int64_t length);
-  /// The longest range; 0 where nothing is free. O(ranges).
-  std::int64_t longest() const;
   /// Takes the range that ends at `end` and returns its start, or `end` itself if there is none:
   /// the new end of a line whose tail is not used any more.
   std::int64_t take_tail(std::int64_t end);

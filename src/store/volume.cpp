@@ -87,19 +87,10 @@ void Volume::trim() {
   allocated_ = end_;
 }
 
-std::int64_t Volume::used_bytes() const {
-  const std::lock_guard lock(mutex_);
-  return end_ - free_.total();
-}
-
 std::vector<PathReport> Volume::report() const {
   std::vector<PathReport> reports;
   for (const auto& file : files_) reports.push_back(file->report());
   return reports;
-}
-
-bool Volume::memory() const {
-  return std::any_of(files_.begin(), files_.end(), [](const auto& file) { return file->memory(); });
 }
 
 std::string Volume::place(std::int64_t address) const {

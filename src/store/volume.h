@@ -47,9 +47,7 @@ class Volume {
   /// Gives back what add() has allocated ahead of need.
   void trim();
 
-  std::int64_t used_bytes() const;
   std::vector<PathReport> report() const;
-  bool memory() const;  ///< some of it is tmpfs
   /// "offset 4096 of /mnt/nvme/.../data" for messages.
   std::string place(std::int64_t address) const;
 

@@ -68,6 +68,11 @@ Lease Parameters::fetch(ParamId id, Access access, Range range) {
   seal();
   poll_fences();
   Lock lock(mutex_);
+  Request request = request_for(id, access, range);
+  return fetch(lock, request);
+}
+
+Parameters::Request Parameters::request_for(ParamId id, Access access, Range range) {
   Tensor& one = tensor(id);
   check_range(one, range);
   Request request;
@@ -80,7 +85,7 @@ Lease Parameters::fetch(ParamId id, Access access, Range range) {
     free_hold(*request.hold);
     throw;
   }
-  return fetch(lock, request);
+  return request;
 }
 
 Lease Parameters::fetch(UnitId id, Access access) {
@@ -142,18 +147,7 @@ std::optional<Lease> Parameters::try_fetch(ParamId id, Range range) {
   seal();
   poll_fences();
   Lock lock(mutex_);
-  Tensor& one = tensor(id);
-  check_range(one, range);
-  Request request;
-  request.whole = range.count == one.elements;
-  request.hold = new_hold(Access::read);
-  try {
-    request.hold->parts.reserve(1);
-    add_part(*request.hold, one, range);
-  } catch (...) {
-    free_hold(*request.hold);
-    throw;
-  }
+  Request request = request_for(id, Access::read, range);
   return try_take(lock, request);
 }
 
@@ -593,9 +587,7 @@ void Parameters::commit(Hold& hold) {
     if (in_cache(part)) {
       Copy& copy = *part.shared;
       copy.checked = true;
-      copy.dirty = copy.dirty.empty() ? part.blocks
-                                      : Blocks{std::min(copy.dirty.first, part.blocks.first),
-                                               std::max(copy.dirty.last, part.blocks.last)};
+      copy.dirty = copy.dirty.hull(part.blocks);
       continue;
     }
     Copy& copy = *std::exchange(part.own, nullptr);

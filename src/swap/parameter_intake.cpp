@@ -125,35 +125,30 @@ void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
   one.parts = &part;
   part.linked = true;
   const auto start = [&](const Blocks& blocks, std::byte* data) {
-    for (std::int64_t block = blocks.first; block < blocks.last;) {
-      const bool written = one.seals()[block] != 0;
-      std::int64_t end = block + 1;
-      while (end < blocks.last && (one.seals()[end] != 0) == written) ++end;
-      std::byte* const to = data + (block - blocks.first) * block_bytes(one);
-      const std::int64_t space = footprint(one, {block, end});
-      const std::int64_t address = one.address + block * block_bytes(one);
-      block = end;
-      if (!written) {
-        std::memset(to, 0, static_cast<std::size_t>(space));
-        continue;
-      }
-      Trip& trip = new_trip();
-      ++trips_under_way_;
-      trip.intake = &intake;
-      ++intake.pending;
-      try {
-        trip.movement.start(io::Op::read, address, to, space, io::Service::demand, intake_done,
-                            &trip);
-      } catch (const Error& error) {
-        intake.error = error;
-        --intake.pending;
-        end_trip(trip);
-      }
-    }
+    for_each_written_run(one, blocks, data,
+                         [&](std::int64_t address, std::byte* to, std::int64_t space) {
+                           depart(intake, address, to, space);
+                         });
   };
   intake.body = body;
   start(body, intake.to.data());
   if (odd) start({body.last, body.last + 1}, intake.run->memory.data());
+}
+
+// Like that of a copy: what cannot be submitted has failed.
+void Parameters::depart(Intake& intake, std::int64_t address, std::byte* data, std::int64_t bytes) {
+  Trip& trip = new_trip();
+  ++trips_under_way_;
+  trip.intake = &intake;
+  ++intake.pending;
+  try {
+    trip.movement.start(io::Op::read, address, data, bytes, io::Service::demand, intake_done,
+                        &trip);
+  } catch (const Error& error) {
+    intake.error = error;
+    --intake.pending;
+    end_trip(trip);
+  }
 }
 
 void Parameters::intake_done(store::Movement& movement, void* context) {

@@ -24,12 +24,6 @@ Error error_now() {
   }
 }
 
-Blocks hull(const Blocks& a, const Blocks& b) {
-  if (a.empty()) return b;
-  if (b.empty()) return a;
-  return {std::min(a.first, b.first), std::max(a.last, b.last)};
-}
-
 }  // namespace
 
 Trip& Parameters::new_trip() {
@@ -57,20 +51,11 @@ void Parameters::end_trip(Trip& trip) noexcept {
 // Starts to read `blocks` of a copy, but for what was never written, which is made.
 void Parameters::start_read(Copy& copy, const Blocks& blocks, io::Service service) noexcept {
   Tensor& tensor = *copy.tensor;
-  for (std::int64_t block = blocks.first; block < blocks.last;) {
-    const bool written = tensor.seals()[block] != 0;
-    std::int64_t end = block + 1;
-    while (end < blocks.last && (tensor.seals()[end] != 0) == written) ++end;
-    const Blocks run{block, end};
-    block = end;
-    if (written) {
-      Copy* const one = &copy;
-      depart(std::span(&one, 1), tensor.address + run.first * block_bytes(tensor),
-             at(copy, run.first), footprint(tensor, run), service);
-    } else {
-      std::memset(at(copy, run.first), 0, static_cast<std::size_t>(footprint(tensor, run)));
-    }
-  }
+  for_each_written_run(tensor, blocks, at(copy, blocks.first),
+                       [&](std::int64_t address, std::byte* to, std::int64_t space) {
+                         Copy* const one = &copy;
+                         depart(std::span(&one, 1), address, to, space, service);
+                       });
 }
 
 // Reads whole copies. Those that follow each other in memory and in the volume are read as one.
@@ -188,7 +173,7 @@ void Parameters::start_write(Copy& copy) noexcept {
     copy.writing = false;
     copy.failed = true;
     if (trip != nullptr) {
-      copy.dirty = hull(trip->blocks, copy.dirty);
+      copy.dirty = copy.dirty.hull(trip->blocks);
       end_trip(*trip);
     }
     moved_.notify_all();
@@ -212,7 +197,7 @@ void Parameters::write_done(store::Movement& movement, void* context) {
   } else if (copy.gone) {
     self.unuse(copy);
   } else {
-    copy.dirty = hull(blocks, copy.dirty);
+    copy.dirty = copy.dirty.hull(blocks);
     copy.error = movement.error();
     copy.failed = true;  // keeps the use
     if (copy.attempts < write_attempts) {

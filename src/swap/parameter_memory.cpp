@@ -8,21 +8,14 @@
 #include "base/check.h"
 #include "base/throw.h"
 #include "swap/parameters.h"
+#include "swap/region.h"
 
 namespace spillway::swap {
 
 RegionOptions Parameters::region_options(std::string name, bool pool) const {
-  RegionOptions region;
-  const bool pageable = offload_.device == OffloadDevice::none;
-  region.pin = offload_.pin_memory && !pageable;
-  region.require_pinned = region.pin && io_.require_pinned;
-  region.huge_pages = pageable ? Switch::off : io_.huge_pages;
-  // Demanding huge pages is about the pool; what fills slowly takes them where they come.
-  if (!pool && region.huge_pages == Switch::on) region.huge_pages = Switch::automatic;
-  region.prefault = pool && !pageable;
-  region.dump = io_.dump_memory;
-  region.numa_node = io_.numa_node;
-  region.name = std::move(name);
+  RegionOptions region =
+      swap::region_options(io_, offload_.device, offload_.pin_memory, pool, std::move(name));
+  region.prefault = region.prefault && pool;  // the rest fills slowly
   region.setting = pool ? "offload_param.buffer_count or buffer_size" : "offload_param.max_in_cpu";
   return region;
 }

@@ -28,6 +28,12 @@ struct Blocks {
   bool empty() const { return first >= last; }
   bool meets(const Blocks& other) const { return first < other.last && other.first < last; }
   bool covers(const Blocks& other) const { return first <= other.first && other.last <= last; }
+  /// The least blocks that cover both.
+  Blocks hull(const Blocks& other) const {
+    if (empty()) return other;
+    if (other.empty()) return *this;
+    return {first < other.first ? first : other.first, last > other.last ? last : other.last};
+  }
   bool operator==(const Blocks&) const = default;
 };
 
@@ -48,7 +54,6 @@ struct Tensor {
   UnitId unit{};
   DType dtype = DType::f32;
   bool live = true;
-  bool keep = false;
   bool adopted = false;
   bool written = false;  // some of it, ever
 

@@ -115,12 +115,6 @@ std::int64_t Parameters::elements(ParamId id) {
   return tensor(id).elements;
 }
 
-DType Parameters::dtype(ParamId id) {
-  house_->check_process();
-  Lock lock(mutex_);
-  return tensor(id).dtype;
-}
-
 void Parameters::check_dtype(ParamId id, DType dtype) {
   house_->check_process();
   Lock lock(mutex_);
@@ -174,7 +168,6 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
   fresh.tag = options.tag;
   fresh.unit = options.unit;
   fresh.dtype = dtype;
-  fresh.keep = options.keep;
   fresh.adopted = !options.adopt.empty();
   fresh.home = options.adopt.data();
   const Blocks blocks = all(fresh);
@@ -214,7 +207,6 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
     ++live_;
     footprints_ += space;
     if (width(dtype) > width(widest_)) widest_ = dtype;
-    largest_bytes_ = std::max(largest_bytes_, space);
     sealed_.store(false, std::memory_order_release);
   } catch (...) {
     if (address >= 0) volume_->release(address, space);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -68,8 +69,6 @@ class Parameters {
   void check_dtype(ParamId id, DType dtype);
   const std::string& name(ParamId id);
   std::int64_t elements(ParamId id);
-  DType dtype(ParamId id);
-  const std::string& title() const { return options_.name; }
   ParameterStats stats();
   bool forked() const noexcept { return house_->forked(); }
 
@@ -133,6 +132,24 @@ class Parameters {
   // parameter_io.cpp: movements
   Trip& new_trip();
   void end_trip(Trip& trip) noexcept;
+  // Zeroes in `data`, where `blocks` of the tensor go, what was never written, and calls
+  // `visit(address, to, space)` for each run of blocks that was.
+  template <typename Visit>
+  void for_each_written_run(Tensor& tensor, const Blocks& blocks, std::byte* data, Visit visit) {
+    const std::uint64_t* const seals = tensor.seals();
+    for (std::int64_t block = blocks.first; block < blocks.last;) {
+      const bool written = seals[block] != 0;
+      std::int64_t end = block + 1;
+      while (end < blocks.last && (seals[end] != 0) == written) ++end;
+      std::byte* const to = data + (block - blocks.first) * block_bytes(tensor);
+      const std::int64_t space = footprint(tensor, {block, end});
+      if (written)
+        visit(tensor.address + block * block_bytes(tensor), to, space);
+      else
+        std::memset(to, 0, static_cast<std::size_t>(space));
+      block = end;
+    }
+  }
   void start_read(Copy& copy, const Blocks& blocks, io::Service service) noexcept;
   void start_reads(std::span<Copy* const> copies, io::Service service) noexcept;
   void depart(std::span<Copy* const> copies, std::int64_t address, std::byte* data,
@@ -157,6 +174,7 @@ class Parameters {
   enum class Step { taken, lease, io, memory };
   Hold* new_hold(Access access);
   Hold* unit_hold(UnitId id, Access access);
+  Request request_for(ParamId id, Access access, Range range);
   void free_hold(Hold& hold) noexcept;
   void add_part(Hold& hold, Tensor& tensor, const Range& range);
   Lease fetch(Lock& lock, Request& request);
@@ -205,6 +223,7 @@ class Parameters {
   void copy_out(ParamId id, std::span<std::byte> to, const Range& range);
   bool being_written(const Part& part) const;
   void read_straight(Lock& lock, Request& request, Intake& intake);
+  void depart(Intake& intake, std::int64_t address, std::byte* data, std::int64_t bytes);
   static void intake_done(store::Movement& movement, void* context);
 
   const std::shared_ptr<House> house_;
@@ -224,7 +243,6 @@ class Parameters {
   std::atomic<bool> sealed_{false};
   std::int64_t elements_ = 0, live_ = 0, footprints_ = 0;
   DType widest_ = DType::u8;
-  std::int64_t largest_bytes_ = 0;
   ParameterStats stats_;
 
   cache::Cache cache_;

@@ -5,6 +5,7 @@
 
 #include "base/align.h"
 #include "base/throw.h"
+#include "swap/region.h"
 #include "swap/swapper.h"
 
 namespace spillway::swap {
@@ -85,18 +86,7 @@ bool Swapper::quiesce() noexcept {
 }
 
 RegionOptions Swapper::region_options(std::string name, bool pool) const {
-  RegionOptions region;
-  const bool pageable = offload_.device == OffloadDevice::none;
-  region.pin = offload_.pin_memory && !pageable;
-  region.require_pinned = region.pin && io_.require_pinned;
-  region.huge_pages = pageable ? Switch::off : io_.huge_pages;
-  // Demanding huge pages is about what the disk sees; homes take them where they come.
-  if (!pool && region.huge_pages == Switch::on) region.huge_pages = Switch::automatic;
-  region.prefault = !pageable;
-  region.dump = io_.dump_memory;
-  region.numa_node = io_.numa_node;
-  region.name = std::move(name);
-  return region;
+  return swap::region_options(io_, offload_.device, offload_.pin_memory, pool, std::move(name));
 }
 
 std::int64_t Swapper::home_bytes(const TileRecord& tile) const {

@@ -136,18 +136,20 @@ void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
 }
 
 // Like that of a copy: what cannot be submitted has failed.
-void Parameters::depart(Intake& intake, std::int64_t address, std::byte* data, std::int64_t bytes) {
-  Trip& trip = new_trip();
-  ++trips_under_way_;
-  trip.intake = &intake;
+void Parameters::depart(Intake& intake, std::int64_t address, std::byte* data,
+                        std::int64_t bytes) noexcept {
+  Trip* trip = nullptr;
   ++intake.pending;
   try {
-    trip.movement.start(io::Op::read, address, data, bytes, io::Service::demand, intake_done,
-                        &trip);
-  } catch (const Error& error) {
-    intake.error = error;
+    trip = &new_trip();
+    ++trips_under_way_;
+    trip->intake = &intake;
+    trip->movement.start(io::Op::read, address, data, bytes, io::Service::demand, intake_done,
+                         trip);
+  } catch (...) {
+    intake.error = error_now();
     --intake.pending;
-    end_trip(trip);
+    if (trip != nullptr) end_trip(*trip);
   }
 }
 

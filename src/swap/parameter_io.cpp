@@ -14,7 +14,10 @@ namespace {
 
 constexpr int write_attempts = 2;
 
-Error error_now() {
+}  // namespace
+
+// In a catch block.
+Error Parameters::error_now() {
   try {
     throw;
   } catch (const Error& error) {
@@ -23,8 +26,6 @@ Error error_now() {
     return Error(Errc::out_of_memory, error.what());
   }
 }
-
-}  // namespace
 
 Trip& Parameters::new_trip() {
   if (free_trips_ == nullptr) {

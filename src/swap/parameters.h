@@ -131,6 +131,7 @@ class Parameters {
 
   // parameter_io.cpp: movements
   Trip& new_trip();
+  static Error error_now();
   void end_trip(Trip& trip) noexcept;
   // Zeroes in `data`, where `blocks` of the tensor go, what was never written, and calls
   // `visit(address, to, space)` for each run of blocks that was.
@@ -223,7 +224,7 @@ class Parameters {
   void copy_out(ParamId id, std::span<std::byte> to, const Range& range);
   bool being_written(const Part& part) const;
   void read_straight(Lock& lock, Request& request, Intake& intake);
-  void depart(Intake& intake, std::int64_t address, std::byte* data, std::int64_t bytes);
+  void depart(Intake& intake, std::int64_t address, std::byte* data, std::int64_t bytes) noexcept;
   static void intake_done(store::Movement& movement, void* context);
 
   const std::shared_ptr<House> house_;

@@ -30,9 +30,14 @@ Ledger::Ledger(Stripe stripe, std::int64_t alignment, bool trailers)
   SPILLWAY_CHECK(alignment % page_bytes == 0, "sections keep to pages");
 }
 
+std::int64_t Ledger::body(std::int64_t payload) const {
+  const std::int64_t pages = align_up(payload, page_bytes);
+  return align_up(pages + (trailers_ ? trailer_bytes : 0), alignment_);
+}
+
 std::int64_t Ledger::footprint(std::int64_t payload) const {
-  const std::int64_t body = align_up(payload, page_bytes);
-  return align_up(body + (trailers_ ? trailer_bytes : 0), alignment_);
+  const std::int64_t bytes = body(payload);
+  return bytes + stripe_.guards(bytes) * stripe_.guard();
 }
 
 Ledger::Plan Ledger::plan(std::span<const std::int64_t> tiles, int sections_per_tile,
@@ -73,13 +78,13 @@ Ledger::Plan Ledger::plan(std::span<const std::int64_t> tiles, int sections_per_
 // Sets every section's class, and what the reservation needs of each class.
 void Ledger::sort_into_classes(Plan& plan, std::int64_t writable) const {
   const auto per_tile = static_cast<std::size_t>(plan.sections_per_tile);
-  std::map<std::int64_t, std::int64_t> tiles_of;  // footprint -> tiles that have one
+  std::map<std::int64_t, std::int64_t> tiles_of;  // body -> tiles that have one
   std::vector<std::int64_t> in_tile;
   for (std::size_t at = 0; at < plan.sections.size(); at += per_tile) {
     in_tile.clear();
     for (std::size_t i = at; i < at + per_tile; ++i) {
       if (plan.sections[i].payload == 0) continue;
-      const std::int64_t bytes = footprint(plan.sections[i].payload);
+      const std::int64_t bytes = body(plan.sections[i].payload);
       if (std::find(in_tile.begin(), in_tile.end(), bytes) != in_tile.end()) continue;
       in_tile.push_back(bytes);
       ++tiles_of[bytes];
@@ -91,7 +96,7 @@ void Ledger::sort_into_classes(Plan& plan, std::int64_t writable) const {
   std::set<std::int64_t> existing;
   for (const auto& [size, index] : class_of_size_) existing.insert(size);
 
-  std::map<std::int64_t, std::uint32_t> class_of;  // footprint -> class
+  std::map<std::int64_t, std::uint32_t> class_of;  // body -> class
   for (const auto& [bytes, size] : choose_slot_sizes(demands, existing, writable)) {
     auto known = class_of_size_.find(size);
     if (known != class_of_size_.end()) {
@@ -112,7 +117,7 @@ void Ledger::sort_into_classes(Plan& plan, std::int64_t writable) const {
     for (std::size_t i = at; i < at + per_tile; ++i) {
       Section& section = plan.sections[i];
       if (section.payload == 0) continue;
-      section.size_class = class_of[footprint(section.payload)];
+      section.size_class = class_of[body(section.payload)];
       ++count[section.size_class];
     }
     for (const auto& [size_class, sections] : count) {
@@ -216,7 +221,7 @@ SectionId Ledger::enter(Plan plan) {
     sections_[static_cast<std::size_t>(first) + i] = section;
     if (section.payload == 0) continue;
     ++live_;
-    max_runs_ = std::max(max_runs_, stripe_.max_runs(footprint(section.payload)));
+    max_runs_ = std::max(max_runs_, stripe_.max_runs(body(section.payload)));
   }
   if (ids > 0) {
     reservations_[static_cast<std::uint32_t>(first)] = Reservation{ids, ids, std::move(plan.parts)};
@@ -303,14 +308,14 @@ Ledger::Place Ledger::start_read(SectionId id) {
   const Section& of = section(id);
   SPILLWAY_CHECK(of.slot != no_slot, "only a written section is read");
   slots_.pin(of.slot);
-  return {of.slot, footprint(of.payload)};
+  return {of.slot, body(of.payload)};
 }
 
 std::optional<Ledger::Place> Ledger::start_write(SectionId id) {
   const Section& of = section(id);
   const std::optional<SlotId> slot = slots_.take(of.size_class);
   if (!slot) return std::nullopt;
-  return Place{*slot, footprint(of.payload)};
+  return Place{*slot, body(of.payload)};
 }
 
 void Ledger::finish_write(SectionId id, SlotId slot, std::uint64_t seal) {

@@ -25,7 +25,10 @@ class Ledger {
   /// Requires: the stripe's unit is a multiple of `alignment`, and that of 4096.
   Ledger(Stripe stripe, std::int64_t alignment, bool trailers);
 
+  /// [bytes] of a section's buffer: its body and its guards.
   std::int64_t footprint(std::int64_t payload) const;
+  /// [bytes] of it that are dealt to the paths: the payload, its padding, and a trailer at its end.
+  std::int64_t body(std::int64_t payload) const;
   const Stripe& stripe() const { return stripe_; }
 
   struct Section {
@@ -74,7 +77,7 @@ class Ledger {
   /// The extents that hold a section, or a slot of its class.
   struct Place {
     SlotId slot = no_slot;
-    std::int64_t footprint = 0;
+    std::int64_t body = 0;
   };
   /// Pins what the section's readers will read. Requires: written.
   Place start_read(SectionId id);

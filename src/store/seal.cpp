@@ -17,6 +17,7 @@ struct Trailer {
   std::uint64_t number = 0;
   std::int64_t payload = 0;
   std::uint64_t section = 0;
+  std::int64_t place = 0;
   std::uint64_t own_checksum = 0;  // over what stands before it
 };
 
@@ -26,10 +27,15 @@ std::uint64_t own_checksum(const Trailer& trailer) {
   return XXH3_64bits(&trailer, offsetof(Trailer, own_checksum));
 }
 
-Trailer expected(const SealInput& input, std::uint64_t instance, std::uint64_t number) {
-  Trailer trailer{trailer_magic, instance, number, input.payload, input.section, 0};
+Trailer expected(const SealInput& input, std::uint64_t instance, std::uint64_t number,
+                 std::int64_t place) {
+  Trailer trailer{trailer_magic, instance, number, input.payload, input.section, place, 0};
   trailer.own_checksum = own_checksum(trailer);
   return trailer;
+}
+
+std::int64_t offset_of(const SealInput& input, std::int64_t place) {
+  return place == 0 ? input.body - trailer_bytes : input.body + (place - 1) * input.guard;
 }
 
 }  // namespace
@@ -55,18 +61,21 @@ std::uint64_t block_seal(const std::byte* data, std::int64_t bytes, bool every_b
 
 void put_trailer(const SealInput& input, std::uint64_t instance, std::uint64_t number,
                  std::byte* data) {
-  SPILLWAY_CHECK(input.payload + trailer_bytes <= input.footprint, "the trailer has its own place");
-  const Trailer trailer = expected(input, instance, number);
-  std::byte* const at = data + input.footprint - trailer_bytes;
-  std::memcpy(at, &trailer, sizeof trailer);
-  std::memset(at + sizeof trailer, 0, static_cast<std::size_t>(trailer_bytes) - sizeof trailer);
+  SPILLWAY_CHECK(input.payload + trailer_bytes <= input.body, "the trailer has its own place");
+  for (std::int64_t place = 0; place <= input.guards; ++place) {
+    const Trailer trailer = expected(input, instance, number, place);
+    std::byte* const at = data + offset_of(input, place);
+    std::memcpy(at, &trailer, sizeof trailer);
+    std::memset(at + sizeof trailer, 0, static_cast<std::size_t>(trailer_bytes) - sizeof trailer);
+  }
 }
 
 std::optional<std::string> check_trailer(const SealInput& input, std::uint64_t instance,
-                                         std::uint64_t number, const std::byte* data) {
-  const Trailer want = expected(input, instance, number);
+                                         std::uint64_t number, const std::byte* data,
+                                         std::int64_t place) {
+  const Trailer want = expected(input, instance, number, place);
   Trailer got;
-  const std::byte* const at = data + input.footprint - trailer_bytes;
+  const std::byte* const at = data + offset_of(input, place);
   std::memcpy(&got, at, sizeof got);
   if (std::memcmp(&got, &want, sizeof got) == 0) return std::nullopt;
   if (std::all_of(at, at + trailer_bytes, [](std::byte b) { return b == std::byte{0}; })) {

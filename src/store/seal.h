@@ -11,8 +11,10 @@ namespace spillway::store {
 /// whose number stays in memory.
 struct SealInput {
   std::uint32_t section = 0;
-  std::int64_t payload = 0;    ///< [bytes]
-  std::int64_t footprint = 0;  ///< [bytes]
+  std::int64_t payload = 0;  ///< [bytes]
+  std::int64_t body = 0;     ///< [bytes] payload, padding, and the trailer at the end
+  std::int64_t guards = 0;   ///< trailers behind it, for the paths where it does not end
+  std::int64_t guard = 0;    ///< [bytes] that each of them takes
 };
 
 inline constexpr std::int64_t trailer_bytes = 4096;
@@ -28,12 +30,14 @@ std::uint64_t checksum(const SealInput& input, const std::byte* data);
 /// zeros): the hash of the last 64 bytes, or of all of them where these are zeros anyway.
 std::uint64_t block_seal(const std::byte* data, std::int64_t bytes, bool every_byte);
 
-/// Writes the trailer into the last 4 KiB of the footprint. `number` is never used twice by a
-/// store, so that a trailer names one write of one section of one instance.
+/// Writes the trailer into the last 4 KiB of the body, and one into each guard. `number` is never
+/// used twice by a store, so that a trailer names one write of one section of one instance.
 void put_trailer(const SealInput& input, std::uint64_t instance, std::uint64_t number,
                  std::byte* data);
-/// What is wrong with the trailer, or nullopt.
+/// What is wrong with the trailer, or nullopt. `place` 0: at the end of the body; k: the k-th
+/// guard.
 std::optional<std::string> check_trailer(const SealInput& input, std::uint64_t instance,
-                                         std::uint64_t number, const std::byte* data);
+                                         std::uint64_t number, const std::byte* data,
+                                         std::int64_t place = 0);
 
 }  // namespace spillway::store

@@ -57,8 +57,9 @@ Store::Impl::Impl(io::Engine& the_engine, const StoreOptions& options)
     files.push_back(std::make_unique<DataFile>(engine, path.string(), options.direct));
     alignment = std::max(alignment, files.back()->alignment());
   }
-  ledger = std::make_unique<Ledger>(Stripe(weights, align_up(options.stripe_unit, alignment)),
-                                    alignment, !checksums);
+  const std::int64_t guard = checksums ? 0 : align_up(trailer_bytes, alignment);
+  ledger = std::make_unique<Ledger>(
+      Stripe(weights, align_up(options.stripe_unit, alignment), guard), alignment, !checksums);
 }
 
 void Store::Impl::keep(std::unique_ptr<Impl> impl) noexcept {
@@ -79,37 +80,57 @@ void Store::Impl::require_our_process() const {
               files.front()->nvme_path(), process);
 }
 
+SealInput Store::Impl::seal_input(SectionId section) const {
+  const std::int64_t payload = ledger->section(section).payload;
+  const std::int64_t body = ledger->body(payload);
+  return {static_cast<std::uint32_t>(section), payload, body, ledger->stripe().guards(body),
+          ledger->stripe().guard()};
+}
+
 Store::Impl::Expected Store::Impl::expected(SectionId section) const {
   const Ledger::Section& entry = ledger->section(section);
   SPILLWAY_CHECK(entry.slot != no_slot, "only a written section has something to expect");
   Expected result;
-  result.input = {static_cast<std::uint32_t>(section), entry.payload,
-                  ledger->footprint(entry.payload)};
+  result.input = seal_input(section);
   result.seal = entry.seal;
-  result.path = ledger->stripe().path_at(ledger->slots().rotation(entry.slot));
+  result.rotation = ledger->slots().rotation(entry.slot);
+  result.path = ledger->stripe().path_at(result.rotation);
   result.offset = ledger->slots().offset(entry.slot, result.path);
   return result;
 }
 
-void Store::Impl::compare(const Expected& expected, const std::byte* data) const {
-  const SealInput& input = expected.input;
-  std::string difference;
+std::string Store::Impl::difference(const Expected& expected, const std::byte* data) const {
   if (checksums) {
-    const std::uint64_t got = checksum(input, data);
-    if (got == expected.seal) return;
-    difference = fmt::format("checksum {:016x} expected, {:016x} got", expected.seal, got);
-  } else {
-    const auto wrong = check_trailer(input, instance, expected.seal, data);
-    if (!wrong) return;
-    difference = *wrong;
+    const std::uint64_t got = checksum(expected.input, data);
+    if (got == expected.seal) return {};
+    return fmt::format("checksum {:016x} expected, {:016x} got", expected.seal, got);
   }
+  // Each path answers for its own part.
+  const Stripe& stripe = ledger->stripe();
+  std::string wrong;
+  const auto look = [&](std::int64_t place, int path) {
+    if (!wrong.empty()) return;
+    const auto found = check_trailer(expected.input, instance, expected.seal, data, place);
+    if (!found) return;
+    wrong = files.size() == 1
+                ? *found
+                : fmt::format("on {}, {}", files[static_cast<std::size_t>(path)]->name(), *found);
+  };
+  look(0, stripe.path_at_end(expected.input.body, expected.rotation));
+  stripe.for_each_guard(expected.input.body, expected.rotation,
+                        [&](std::int64_t k, int path, std::int64_t) { look(k + 1, path); });
+  return wrong;
+}
+
+void Store::Impl::compare(const Expected& expected, const std::byte* data) const {
+  const std::string wrong = difference(expected, data);
+  if (wrong.empty()) return;
   const DataFile& file = *files[static_cast<std::size_t>(expected.path)];
   throw_error(Errc::corrupt,
               "section {} ({} bytes at offset {} of {}{}) is not what was written: {}; the device, "
               "or another process, changed it: look at dmesg and at the drive's SMART data",
-              input.section, input.payload, expected.offset, file.name(),
-              files.size() > 1 ? fmt::format(", striped over {} paths", files.size()) : "",
-              difference);
+              expected.input.section, expected.input.payload, expected.offset, file.name(),
+              files.size() > 1 ? fmt::format(", striped over {} paths", files.size()) : "", wrong);
 }
 
 Store::Store(io::Engine& engine, const StoreOptions& options)
@@ -196,12 +217,15 @@ std::int64_t Store::payload_bytes(SectionId section) const {
 std::int64_t Store::footprint(SectionId section) const { return footprint(payload_bytes(section)); }
 
 std::uint64_t Store::seal(SectionId section, std::byte* data) const {
+  impl_->require_our_process();
   SealInput input;
-  input.section = static_cast<std::uint32_t>(section);
-  input.payload = payload_bytes(section);
-  input.footprint = footprint(input.payload);
+  {
+    const std::lock_guard lock(impl_->mutex);
+    input = impl_->seal_input(section);
+  }
+  const std::int64_t end = input.body + input.guards * input.guard;
   // Nothing of other tensors, or of the process, goes to the disk in the padding.
-  std::memset(data + input.payload, 0, static_cast<std::size_t>(input.footprint - input.payload));
+  std::memset(data + input.payload, 0, static_cast<std::size_t>(end - input.payload));
   if (impl_->checksums) return checksum(input, data);
   const std::uint64_t number = impl_->next_number.fetch_add(1, std::memory_order_relaxed);
   put_trailer(input, impl_->instance, number, data);

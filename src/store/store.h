@@ -120,8 +120,8 @@ class Store {
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
-  /// What one section takes on disk and in a buffer: `bytes` rounded up to the alignment, plus a
-  /// 4 KiB trailer when checksums are off.
+  /// What one section takes on disk and in a buffer: `bytes` rounded up to the alignment, plus,
+  /// when checksums are off, a trailer of 4 KiB for each path that may hold a part of it.
   std::int64_t footprint(std::int64_t bytes) const;
 
   /// Reserves space for tiles.size() / sections_per_tile tiles, whose sections hold `tiles[i]`

@@ -28,9 +28,14 @@ struct Store::Impl {
     std::uint64_t seal = 0;
     std::int64_t offset = 0;  ///< [bytes] of its first byte in `path`'s file
     int path = 0;
+    int rotation = 0;
   };
   /// Requires: lock held, written.
   Expected expected(SectionId section) const;
+  /// Requires: lock held.
+  SealInput seal_input(SectionId section) const;
+  /// What is wrong, or empty.
+  std::string difference(const Expected& expected, const std::byte* data) const;
   void compare(const Expected& expected, const std::byte* data) const;
 
   io::Engine& engine;

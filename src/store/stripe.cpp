@@ -38,8 +38,9 @@ std::vector<std::int64_t> reduced(std::span<const std::int64_t> weights) {
 
 }  // namespace
 
-Stripe::Stripe(std::span<const std::int64_t> weights, std::int64_t unit) : unit_(unit) {
-  SPILLWAY_CHECK(!weights.empty() && unit > 0, "a stripe has paths and a unit");
+Stripe::Stripe(std::span<const std::int64_t> weights, std::int64_t unit, std::int64_t guard)
+    : unit_(unit), guard_(guard) {
+  SPILLWAY_CHECK(!weights.empty() && unit > 0 && guard >= 0, "a stripe has paths and a unit");
   const std::vector<std::int64_t> parts = reduced(weights);
   const std::int64_t period = std::accumulate(parts.begin(), parts.end(), std::int64_t{0});
   std::vector<std::int64_t> credit(parts.size(), 0);
@@ -92,7 +93,7 @@ int Stripe::next_rotation(std::span<const std::int64_t> loads, std::int64_t byte
   return best;
 }
 
-std::int64_t Stripe::share(int path, std::int64_t bytes, int rotation) const {
+std::int64_t Stripe::units_of(int path, std::int64_t bytes, int rotation) const {
   const std::int64_t whole = bytes / unit_;
   const std::int64_t tail = bytes % unit_;
   std::int64_t total = units(path, whole, rotation) * unit_;
@@ -100,8 +101,20 @@ std::int64_t Stripe::share(int path, std::int64_t bytes, int rotation) const {
   return total;
 }
 
+// A slot may be longer than the section in it, which then ends on another path: every path that
+// can hold units has room for a guard.
+std::int64_t Stripe::share(int path, std::int64_t bytes, int rotation) const {
+  const std::int64_t units = units_of(path, bytes, rotation);
+  return units > 0 && guards(bytes) > 0 ? units + guard_ : units;
+}
+
 std::int64_t Stripe::max_runs(std::int64_t bytes) const {
-  return paths() == 1 ? 1 : divide_up(bytes, unit_);
+  return paths() == 1 ? 1 : divide_up(bytes, unit_) + guards(bytes);
+}
+
+std::int64_t Stripe::guards(std::int64_t bytes) const {
+  if (guard_ == 0) return 0;
+  return std::min<std::int64_t>(paths(), divide_up(bytes, unit_)) - 1;
 }
 
 }  // namespace spillway::store

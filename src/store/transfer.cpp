@@ -82,9 +82,9 @@ void Transfer::Impl::add(SectionId section, io::Op op, std::byte* data, std::uin
   SPILLWAY_CHECK(parts.size() < most, "a transfer has the sections that it was made for");
   {
     const std::lock_guard lock(store.mutex);
-    const std::int64_t footprint = store.ledger->footprint(store.ledger->section(section).payload);
-    runs += store.ledger->stripe().max_runs(footprint);
-    total += footprint;
+    const std::int64_t payload = store.ledger->section(section).payload;
+    runs += store.ledger->stripe().max_runs(store.ledger->body(payload));
+    total += store.ledger->footprint(payload);
   }
   Part& part = parts.emplace_back();
   part.section = section;
@@ -142,7 +142,7 @@ void Transfer::Impl::prepare() {
                   store.files.front()->nvme_path());
     }
     const int rotation = ledger.slots().rotation(part.place.slot);
-    ledger.stripe().for_each_run(part.place.footprint, rotation, [&](const Stripe::Run& run) {
+    ledger.stripe().for_each_run(part.place.body, rotation, [&](const Stripe::Run& run) {
       io::Request& request = requests[used++];
       request.op = part.op;
       request.file = store.files[static_cast<std::size_t>(run.path)]->id();

@@ -17,7 +17,7 @@ namespace {
 using Sizes = std::vector<std::int64_t>;
 
 Ledger ledger_of(const Sizes& weights = {1}, std::int64_t unit = 8192, bool trailers = false) {
-  return Ledger(Stripe(weights, unit), 4096, trailers);
+  return Ledger(Stripe(weights, unit, trailers ? 4096 : 0), 4096, trailers);
 }
 
 SectionId reserve(Ledger& ledger, const Sizes& tiles, int sections_per_tile, int in_flight,
@@ -176,9 +176,9 @@ TEST(LedgerTest, SectionsAndFilesBeyondFourGibibytes) {
   EXPECT_GE(ledger.ends()[0] + ledger.ends()[1], 4 * big);
   const auto place = ledger.start_write(at(id, 1));
   ASSERT_TRUE(place);
-  EXPECT_EQ(place->footprint, align_up(big, page_bytes));
+  EXPECT_EQ(place->body, align_up(big, page_bytes));
   EXPECT_GT(std::max(ledger.slots().offset(place->slot, 0), ledger.slots().offset(place->slot, 1)) +
-                place->footprint / 2,
+                place->body / 2,
             2 * GiB);
   EXPECT_GE(ledger.max_runs(), 5 * 1024);
 }
@@ -234,7 +234,7 @@ TEST_P(LedgerModelTest, NothingOverlapsAndNothingIsLost) {
       const Ledger::Section& section = ledger.section(id);
       ASSERT_EQ(section.seal, seal);
       for (int path = 0; path < paths; ++path) {
-        const std::int64_t share = ledger.stripe().share(path, ledger.footprint(section.payload),
+        const std::int64_t share = ledger.stripe().share(path, ledger.body(section.payload),
                                                          ledger.slots().rotation(section.slot));
         if (share == 0) continue;
         const std::int64_t offset = ledger.slots().offset(section.slot, path);

@@ -376,6 +376,53 @@ TEST_P(CorruptionTest, ATruncatedAndGrownFileIsCorrupt) {
   }
 }
 
+// Sections striped over three paths, of one to five units: whichever file is truncated, for a
+// moment only, each section that had a part there is corrupt and names it, and no other is.
+TEST_P(CorruptionTest, EachOfSeveralFilesAnswersForItsPart) {
+  const std::vector<std::filesystem::path> paths{folder.folder("a"), folder.folder("b"),
+                                                 folder.folder("c")};
+  const Sizes sizes{4096, 8192, 12288, 20000, 20480, 100, 16384, 9000};
+  for (const bool allocated_again : {false, true}) {
+    for (std::size_t victim = 0; victim < paths.size(); ++victim) {
+      StoreOptions options = options_for(paths);
+      options.checksums = GetParam();
+      options.stripe_unit = 4096;
+      options.weights = {2, 1, 1};
+      Store store(*engine, options);
+      const SectionId first = store.reserve(sizes, 1, 1);
+      std::vector<std::int64_t> parts;  // [bytes] of each section on the victim
+      for (int i = 0; i < static_cast<int>(sizes.size()); ++i) {
+        const auto before = store.report()[victim].written_bytes;
+        ASSERT_TRUE(write(store, at(first, i), 1));
+        parts.push_back(store.report()[victim].written_bytes - before);
+        ASSERT_TRUE(reads(store, at(first, i), 1));
+      }
+      const std::int64_t size = store.report()[victim].allocated_bytes;
+      const int fd = engine->file(store.report()[victim].file).fd;
+      ASSERT_EQ(::ftruncate(fd, 0), 0);
+      ASSERT_EQ(allocated_again ? ::fallocate(fd, 0, 0, size) : ::ftruncate(fd, size), 0);
+      int hurt = 0;
+      for (int i = 0; i < static_cast<int>(sizes.size()); ++i) {
+        const auto result = reads(store, at(first, i), 1);
+        const bool has_part = parts[static_cast<std::size_t>(i)] > 0;
+        EXPECT_EQ(static_cast<bool>(result), !has_part)
+            << "section " << i << " on path " << victim << ": " << result.message();
+        hurt += has_part;
+        if (!result && !GetParam()) {
+          EXPECT_THAT(result.message(), HasSubstr("on " + paths[victim].string()));
+        }
+        if (!result) {
+          EXPECT_THAT(result.message(), HasSubstr("not what was written"));
+        }
+        // What is written again is whole again.
+        ASSERT_TRUE(write(store, at(first, i), 2));
+        EXPECT_TRUE(reads(store, at(first, i), 2));
+      }
+      EXPECT_GT(hurt, 1);
+    }
+  }
+}
+
 // A device that answers with another place's bytes: both sections are sound in themselves.
 TEST_P(CorruptionTest, AnotherSectionsBytesAreCorrupt) {
   StoreOptions options = options_for({folder.path()});

@@ -127,5 +127,42 @@ TEST(StripeTest, RotationSpreadsSmallSections) {
   }
 }
 
+// With guards every path that has a part has a place of its own for a trailer: behind its units,
+// inside its extent, whatever the rotation, in a slot that is longer than the section too.
+TEST(StripeTest, GuardsLieBehindTheUnitsOfEveryPathButTheLast) {
+  for (const std::vector<std::int64_t>& weights :
+       std::vector<std::vector<std::int64_t>>{{1}, {1, 1}, {3, 1}, {2, 1, 1}}) {
+    const Stripe stripe(weights, 8192, 4096);
+    for (const std::int64_t body : {4096, 8192, 12288, 16384, 40960, 81920}) {
+      for (int rotation = 0; rotation < stripe.period(); ++rotation) {
+        const std::int64_t slot = body + body / 8 / 4096 * 4096;
+        std::vector<std::int64_t> end(weights.size(), 0);
+        std::int64_t runs = 0, in_body = 0, guards = 0;
+        stripe.for_each_run(body, rotation, [&](const Stripe::Run& run) {
+          ++runs;
+          const auto path = static_cast<std::size_t>(run.path);
+          EXPECT_EQ(run.offset, end[path]) << "one behind the other";
+          end[path] += run.bytes;
+          if (run.at < body) {
+            in_body += run.bytes;
+          } else {
+            EXPECT_EQ(run.at, body + guards++ * 4096);
+            EXPECT_NE(run.path, stripe.path_at_end(body, rotation));
+          }
+        });
+        EXPECT_EQ(in_body, body);
+        EXPECT_LE(guards, stripe.guards(body));
+        EXPECT_LE(runs, stripe.max_runs(body));
+        for (int path = 0; path < stripe.paths(); ++path) {
+          EXPECT_LE(end[static_cast<std::size_t>(path)], stripe.share(path, slot, rotation));
+        }
+        std::int64_t parts = 0;
+        for (const std::int64_t bytes : end) parts += bytes > 0;
+        EXPECT_EQ(guards, parts - 1);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace spillway::store

@@ -27,7 +27,7 @@ PinnedRegion filled(std::int64_t bytes) {
 void Checksum(benchmark::State& state) {
   const std::int64_t bytes = state.range(0) * KiB;
   const PinnedRegion region = filled(bytes);
-  const SealInput input{.section = 1, .payload = bytes, .footprint = bytes};
+  const SealInput input{.section = 1, .payload = bytes, .body = bytes};
   for (auto _ : state) benchmark::DoNotOptimize(checksum(input, region.data()));
   state.SetBytesProcessed(state.iterations() * bytes);
 }
@@ -58,7 +58,7 @@ BENCHMARK(CeilingRead)->Apply(sizes);
 void Trailer(benchmark::State& state) {
   const std::int64_t bytes = 64 * KiB;
   const PinnedRegion region = filled(bytes);
-  const SealInput input{.section = 1, .payload = bytes - trailer_bytes, .footprint = bytes};
+  const SealInput input{.section = 1, .payload = bytes - trailer_bytes, .body = bytes};
   std::uint64_t number = 0;
   for (auto _ : state) {
     put_trailer(input, 1, ++number, region.data());

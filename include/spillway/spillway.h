@@ -1,6 +1,7 @@
 #pragma once
 
 /// Everything.
+#include "spillway/cache_reference.h"
 #include "spillway/config.h"
 #include "spillway/context.h"
 #include "spillway/dtype.h"

@@ -46,6 +46,7 @@ struct ParameterStats {
   std::int64_t fetches = 0;             ///< fetch and try_fetch that gave a lease
   std::int64_t bytes_fetched = 0;       ///< of read and update leases
   std::int64_t bytes_read = 0;          ///< from the store, for fetches and ahead of them
+  std::int64_t bytes_read_ahead = 0;    ///< of these, in memory now for fetches to come
   std::int64_t bytes_read_into = 0;     ///< from the store, by read_into
   std::int64_t bytes_written = 0;       ///< to the store (wear)
   std::int64_t prefetches = 0;          ///< parameters whose reading began ahead of a fetch

@@ -1,5 +1,3 @@
-#include "cache/reference.h"
-
 #include <algorithm>
 #include <limits>
 #include <list>
@@ -7,9 +5,14 @@
 #include <utility>
 
 #include "base/check.h"
+#include "cache/tensor_id.h"
 
-namespace spillway::cache {
+#include "spillway/cache_reference.h"
+
+namespace spillway {
 namespace {
+
+using cache::TensorId;
 
 constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
 
@@ -50,7 +53,7 @@ struct ByNextUse {
 
 }  // namespace
 
-std::vector<std::int64_t> lru_hits(std::span<const TensorId> trace,
+std::vector<std::int64_t> lru_hits(std::span<const std::uint32_t> trace,
                                    std::span<const std::int64_t> elements, std::int64_t cap) {
   std::vector<std::int64_t> hits(trace.size(), 0);
   std::list<TensorId> recent;  // the latest first
@@ -75,7 +78,7 @@ std::vector<std::int64_t> lru_hits(std::span<const TensorId> trace,
   return hits;
 }
 
-std::vector<std::int64_t> belady_hits(std::span<const TensorId> trace,
+std::vector<std::int64_t> belady_hits(std::span<const std::uint32_t> trace,
                                       std::span<const std::int64_t> elements, std::int64_t cap) {
   std::vector<std::int64_t> hits(trace.size(), 0);
   const auto next = next_uses(trace, elements.size());
@@ -103,7 +106,7 @@ std::vector<std::int64_t> belady_hits(std::span<const TensorId> trace,
   return hits;
 }
 
-std::vector<std::int64_t> fractional_hits(std::span<const TensorId> trace,
+std::vector<std::int64_t> fractional_hits(std::span<const std::uint32_t> trace,
                                           std::span<const std::int64_t> elements,
                                           std::int64_t cap) {
   std::vector<std::int64_t> hits(trace.size(), 0);
@@ -126,7 +129,7 @@ std::vector<std::int64_t> fractional_hits(std::span<const TensorId> trace,
   return hits;
 }
 
-double hit_rate(std::span<const std::int64_t> hits, std::span<const TensorId> trace,
+double hit_rate(std::span<const std::int64_t> hits, std::span<const std::uint32_t> trace,
                 std::span<const std::int64_t> elements, std::size_t from, std::size_t to) {
   std::int64_t hit = 0, all = 0;
   for (std::size_t i = from; i < to; ++i) {
@@ -136,4 +139,4 @@ double hit_rate(std::span<const std::int64_t> hits, std::span<const TensorId> tr
   return all == 0 ? 0.0 : static_cast<double>(hit) / static_cast<double>(all);
 }
 
-}  // namespace spillway::cache
+}  // namespace spillway

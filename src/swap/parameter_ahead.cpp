@@ -25,6 +25,12 @@ bool Parameters::here_or_coming(const Tensor& tensor, const Blocks& blocks) cons
   return false;
 }
 
+void Parameters::begin_ahead(std::span<Copy* const> copies) noexcept {
+  for (Copy* copy : copies) copy->ahead = true;
+  stats_.prefetches += std::ssize(copies);
+  start_reads(copies, io::Service::prefetch);
+}
+
 // With the mutex, wherever room may have become free or the order gone on.
 void Parameters::run_ahead() noexcept {
   if (in_run_ahead_ || volume_ == nullptr || pool_ == nullptr || !queue_.empty()) return;
@@ -56,8 +62,7 @@ bool Parameters::read_ahead(const cache::Use& use) {
   switch (admit(tensor, use.when)) {
     case Admission::in: {
       Copy* const copy = tensor.cached;
-      ++stats_.prefetches;
-      start_reads(std::span(&copy, 1), io::Service::prefetch);
+      begin_ahead(std::span(&copy, 1));
       return true;
     }
     case Admission::cleaning: return false;
@@ -103,9 +108,8 @@ bool Parameters::into_pool(Tensor& tensor, cache::Time when, bool wanted) {
     fresh.push_back(new_copy(one, all(one), at, run));
     link(*fresh.back());
     at += footprint(one, all(one));
-    ++stats_.prefetches;
   }
-  start_reads(fresh, io::Service::prefetch);
+  begin_ahead(fresh);
   return true;
 }
 
@@ -122,8 +126,7 @@ bool Parameters::prefetch_whole(Tensor& tensor) {
       known ? next != cache::never : cache_.cap() - cache_.used() >= tensor.elements;
   if (may_enter && admit(tensor, known ? next : 0) == Admission::in) {
     Copy* const copy = tensor.cached;
-    ++stats_.prefetches;
-    start_reads(std::span(&copy, 1), io::Service::prefetch);
+    begin_ahead(std::span(&copy, 1));
     return true;
   }
   return into_pool(tensor, known && next != cache::never ? next : 1, true);
@@ -144,8 +147,7 @@ bool Parameters::prefetch_part(Tensor& tensor, const Blocks& blocks) {
   run->wanted = true;
   Copy* const copy = new_copy(tensor, blocks, run->memory.data(), run);
   link(*copy);
-  ++stats_.prefetches;
-  start_reads(std::span(&copy, 1), io::Service::prefetch);
+  begin_ahead(std::span(&copy, 1));
   return true;
 }
 

@@ -370,7 +370,9 @@ void Parameters::take(Request& request, PoolRun* run) noexcept {
     tensor.parts = &part;
     part.linked = true;
     if (part.blocks.empty()) continue;
+    if (part.shared != nullptr) part.shared->ahead = false;
     if (part.found != nullptr) {
+      part.found->ahead = false;
       part.found->run->last_use = ++uses_;
       part.found->run->wanted = false;
     }

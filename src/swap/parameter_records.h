@@ -85,6 +85,7 @@ struct Copy {
   bool writing = false;
   bool checked = false;        // compared with its seals
   bool checking = false;       // a thread is about to
+  bool ahead = false;          // read ahead, and no lease has used it yet
   bool failed = false;         // its last write did
   bool queued = false;         // an older write of the same blocks must end first
   bool gone = false;           // superseded or useless: freed when nobody uses it

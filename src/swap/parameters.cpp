@@ -356,11 +356,12 @@ ParameterStats Parameters::stats() {
     stats.peak_pool_bytes = pool.peak_bytes;
   }
   for (const Tensor& tensor : tensors_) {
-    const auto unwritten = [&](const Copy& copy) {
+    const auto count = [&](const Copy& copy) {
       if (!copy.dirty.empty()) stats.unwritten_bytes += bytes(tensor, copy.dirty);
+      if (copy.ahead && !copy.coming()) stats.bytes_read_ahead += footprint(tensor, copy.blocks);
     };
-    if (tensor.cached != nullptr) unwritten(*tensor.cached);
-    for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next) unwritten(*copy);
+    if (tensor.cached != nullptr) count(*tensor.cached);
+    for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next) count(*copy);
   }
   MemoryStats& memory = stats.memory;
   const RegionReport& pool = pool_region_.report();

@@ -211,6 +211,7 @@ class Parameters {
   std::string describe_leases(const Request& request) const;
 
   // parameter_ahead.cpp: reading ahead
+  void begin_ahead(std::span<Copy* const> copies) noexcept;
   void run_ahead() noexcept;
   bool read_ahead(const cache::Use& use);
   bool prefetch_whole(Tensor& tensor);

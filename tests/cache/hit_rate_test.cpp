@@ -3,9 +3,10 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include "cache/reference.h"
 #include "cache/simulation.h"
 #include "support/traces.h"
+
+#include "spillway/cache_reference.h"
 
 namespace spillway::cache {
 namespace {

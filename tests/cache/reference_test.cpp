@@ -1,10 +1,13 @@
-#include "cache/reference.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <numeric>
 #include <random>
+#include <vector>
+
+#include "cache/tensor_id.h"
+
+#include "spillway/cache_reference.h"
 
 namespace spillway::cache {
 namespace {

@@ -58,6 +58,19 @@ TEST(CliBadInputTest, TheCommandLine) {
       {{"demo", "--tile-bytes", "1e30"}, "--tile-bytes"},
       {{"demo", "--tile-bytes", "4X"}, "--tile-bytes"},
       {{"demo", "--model", "tiny", "--tile-bytes", "4096"}, "tile"},
+      {{"bench"}, "which bench"},
+      {{"bench", "parmas"}, "parmas"},
+      {{"bench", "params", "--bogus"}, "--bogus"},
+      {{"bench", "params", "--model", "gtp2"}, "not one of tiny, gpt2"},
+      {{"bench", "params", "--layers", "13"}, "layers 1 to 12"},
+      {{"bench", "params", "--trace", "random"}, "forward-backward,cyclic,moe"},
+      {{"bench", "params", "--passes", "0"}, "--passes"},
+      {{"bench", "params", "--think-ms", "-1"}, "--think-ms"},
+      {{"bench", "params", "--think-ms", "nan"}, "--think-ms"},
+      {{"bench", "params", "--cap", "0,x%"}, "--cap"},
+      {{"bench", "params", "--cap", "-5%"}, "--cap"},
+      {{"bench", "params", "--cap", "-5"}, "--cap"},
+      {{"bench", "params", "--cap", "1.5"}, "--cap"},
   };
   for (const Case& wrong : cases) expect_refused(wrong, 2);
 }
@@ -69,6 +82,9 @@ TEST(CliBadInputTest, Paths) {
   expect_refused({{"demo", "--nvme-path", "/proc"}, "/proc"}, 2);
   expect_refused({{"demo", "--config", "absent.json"}, "there is no such file"}, 2);
   expect_refused({{"demo", "--config", "/tmp"}, "/tmp"}, 2);
+  expect_refused({{"bench", "params", "--nvme-path", "absent"}, "does not exist"}, 2);
+  expect_refused({{"bench", "params", "--nvme-path", "/dev/null"}, "not a directory"}, 2);
+  expect_refused({{"bench", "params", "--config", "absent.json"}, "there is no such file"}, 2);
 }
 
 TEST(CliBadInputTest, ConfigFiles) {

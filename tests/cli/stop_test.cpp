@@ -16,8 +16,9 @@ using namespace std::chrono_literals;
 
 void stop_after(std::chrono::milliseconds delay, int signal, std::vector<std::string> arguments) {
   CliProgram program;
-  arguments.insert(arguments.begin(), {"demo", "--model", "tiny", "--steps", "100000000",
-                                       "--tile-bytes", "128KiB", "--threads", "1"});
+  if (arguments.empty() || arguments[0] != "bench")
+    arguments.insert(arguments.begin(), {"demo", "--model", "tiny", "--steps", "100000000",
+                                         "--tile-bytes", "128KiB", "--threads", "1"});
   program.start(arguments);
   // The directory is there once the run has begun.
   const auto deadline = std::chrono::steady_clock::now() + 60s;
@@ -46,6 +47,13 @@ TEST(CliStopTest, DuringTheSetUp) { stop_after(0ms, SIGINT, {"--no-reference"});
 TEST(CliStopTest, DuringTheRunInMemory) {
   stop_after(0ms, SIGTERM, {});
   stop_after(200ms, SIGHUP, {});
+}
+
+TEST(CliStopTest, BenchParams) {
+  stop_after(0ms, SIGINT, {"bench", "params", "--passes", "1000", "--think-ms", "1000"});
+  stop_after(200ms, SIGTERM, {"bench", "params", "--model", "tiny", "--passes", "1000000"});
+  stop_after(300ms, SIGHUP,
+             {"bench", "params", "--model", "tiny", "--passes", "1000", "--think-ms", "100000"});
 }
 
 // kill -9 gives no chance to tidy up; the next run on the same path does.

@@ -12,6 +12,8 @@ using Command = std::function<int()>;
 
 /// Each adds one subcommand to `app`, and sets `chosen` when it is the one.
 void add_demo(CLI::App& app, Command& chosen);
+/// A group: its subcommands stand in bench/.
+void add_bench(CLI::App& app, Command& chosen);
 /// Not for people: the process in which the demo runs in memory.
 void add_reference(CLI::App& app, Command& chosen);
 

@@ -1,25 +1,13 @@
-#include <fmt/core.h>
-
-#include <charconv>
 #include <memory>
 #include <string>
-#include <string_view>
-#include <system_error>
 
 #include "commands.h"
 #include "demo.h"
-#include "model.h"
+#include "option_checks.h"
 #include "reference_process.h"
 
 namespace spillway::tool {
 namespace {
-
-std::string names_of_models() {
-  std::string list;
-  for (const std::string_view name : demo::model_names())
-    list += (list.empty() ? "" : ", ") + std::string(name);
-  return list;
-}
 
 // A switch with its opposite that knows whether it was given at all.
 void add_switch(CLI::App& command, const std::string& name, std::optional<bool>& value,
@@ -29,19 +17,6 @@ void add_switch(CLI::App& command, const std::string& name, std::optional<bool>&
           "--" + name, [&value] { value = true; }, help)
       ->group("Offload");
   command.add_flag_callback("--no-" + name, [&value] { value = false; })->group("");
-}
-
-CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
-  return CLI::Validator(
-      [least, most](const std::string& text) {
-        std::int64_t value = 0;
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (error == std::errc() && end == text.data() + text.size() && value >= least &&
-            value <= most)
-          return std::string();
-        return fmt::format("must be a whole number from {} to {}, got {}", least, most, text);
-      },
-      "");
 }
 
 }  // namespace

@@ -1,11 +1,8 @@
 #include "demo_options.h"
 
-#include <fmt/core.h>
-
-#include <cctype>
 #include <string_view>
 
-#include "spillway/error.h"
+#include "option_checks.h"
 
 namespace spillway::demo {
 namespace {
@@ -21,23 +18,9 @@ Config demo_defaults() {
   return config;
 }
 
-// Reads one value by the rules of config files, so that "96MiB" means here what it means there.
-// `text` is a number as it stands, or becomes a JSON string.
 OffloadOptimizerConfig parse_field(std::string_view flag, std::string_view key,
                                    const std::string& text) {
-  bool plain = !text.empty();
-  for (const char c : text) plain = plain && (std::isdigit(static_cast<unsigned char>(c)) != 0);
-  std::string quoted;
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) < 0x20)
-      throw Error(Errc::invalid_argument, fmt::format("{}: a control character", flag));
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
-  }
-  const std::string json =
-      plain ? fmt::format(R"({{"offload_optimizer": {{"{}": {}}}}})", key, text)
-            : fmt::format(R"({{"offload_optimizer": {{"{}": "{}"}}}})", key, quoted);
-  return parse_config(json, {}, flag).offload_optimizer;
+  return tool::parse_field(flag, "offload_optimizer", key, text).offload_optimizer;
 }
 
 OffloadDevice device_named(const std::string& name) {

@@ -71,6 +71,7 @@ int main(int argc, char** argv) {
   });
   spillway::tool::Command command;
   spillway::tool::add_demo(app, command);
+  spillway::tool::add_bench(app, command);
   spillway::tool::add_reference(app, command);
   try {
     app.parse(argc, argv);

@@ -31,7 +31,7 @@ Errc kind_of(int error) {
 ScratchDirectory::ScratchDirectory(const std::filesystem::path& parent) {
   std::error_code error;
   const std::filesystem::path above = std::filesystem::absolute(parent, error).lexically_normal();
-  std::string name = (above / "spillway-demo-XXXXXX").string();
+  std::string name = (above / "spillway-run-XXXXXX").string();
   if (error || ::mkdtemp(name.data()) == nullptr) {
     const int code = error ? error.value() : errno;
     throw Error(kind_of(code),

@@ -4,6 +4,7 @@
 #   build   what the library and the command-line tool need (the default)
 #   test    the same, and what the tests and benchmarks need
 #   lint    clang-format and clang-tidy
+#   coverage  what adds up the counts of scripts/coverage.sh
 #
 # As root it installs them; otherwise it prints the command that would, and ends with 1.
 set -euo pipefail
@@ -13,6 +14,7 @@ build=(g++ cmake ninja-build ccache liburing-dev libboost-dev libspdlog-dev libf
 test=("${build[@]}" clang pkg-config binutils util-linux libgtest-dev libgmock-dev librapidcheck-dev
   libbenchmark-dev libaio-dev libseccomp-dev libfuse3-dev fuse3 e2fsprogs xfsprogs btrfs-progs fio)
 lint=("${build[@]}" clang clang-tidy clang-format)
+coverage=(gcovr)
 
 wanted=()
 for group in "${@:-build}"; do
@@ -20,7 +22,8 @@ for group in "${@:-build}"; do
     build) wanted+=("${build[@]}") ;;
     test) wanted+=("${test[@]}") ;;
     lint) wanted+=("${lint[@]}") ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    coverage) wanted+=("${coverage[@]}") ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
   esac
 done
 

@@ -41,7 +41,7 @@ std::string reason_of(std::string_view what) {
 }
 
 // What people write in configurations that JSON does not have, told from the offending byte.
-std::string_view hint_for(std::string_view text, std::size_t index) {
+std::string_view hint_for(std::string_view text, std::size_t index, std::string_view reason) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
     return "; the text is empty, write {} for all defaults";
   if (index >= text.size()) return "; the text ends too early";
@@ -57,7 +57,10 @@ std::string_view hint_for(std::string_view text, std::size_t index) {
     case ']':
       if (back != text.npos && text[back] == ',') return "; remove the comma before it";
       return {};
-    case '"': return "; is a comma missing before it?";
+    case '"':
+      if (reason.find("unexpected string literal") == reason.npos)
+        return {};  // it is what is wrong
+      return "; is a comma missing before it?";
     case 'T':
     case 'F': return "; write true and false in small letters";
     default: return {};
@@ -109,8 +112,9 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
       if (start != std::string_view::npos) index = start;
     }
     const Position at = position_of(text_, index);
-    refusal = fmt::format("line {}, column {}: {}{}", at.line, at.column, reason_of(error.what()),
-                          hint_for(text_, index));
+    const std::string reason = reason_of(error.what());
+    refusal = fmt::format("line {}, column {}: {}{}", at.line, at.column, reason,
+                          hint_for(text_, index, reason));
     return false;
   }
 

@@ -23,9 +23,17 @@ using config::Dialect;
 using config::JsonValue;
 using config::Reading;
 
+// A foreign file may repeat itself without end; nobody reads on after these.
+constexpr std::size_t most_notes = 100;
+
 // Every note goes to the log, and to whoever asked for them.
 void tell_notes(const Reading& reading, std::string_view name, const LoadOptions& options) {
   std::vector<std::string> notes = reading.notes;
+  if (notes.size() > most_notes) {
+    const std::size_t more = notes.size() - most_notes;
+    notes.resize(most_notes);
+    notes.push_back(fmt::format("and {} more", more));
+  }
   if (!reading.ignored.empty())
     notes.push_back(
         fmt::format("without meaning here and ignored: {}", config::joined(reading.ignored)));

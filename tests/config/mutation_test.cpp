@@ -4,6 +4,7 @@
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
 
+#include "config/corpus.h"
 #include "config/support.h"
 
 #include "spillway/log.h"
@@ -49,6 +50,22 @@ RC_GTEST_PROP(MutationTest, DamagedFilesEndInAConfigOrAnError, ()) {
       default: text.insert(at, *rc::gen::elementOf(pieces)); break;
     }
     if (text.empty()) text = "{}";
+  }
+  expect_config_or_error(text);
+}
+
+// The same from every case of the corpus: what is nearly wrong, nearly right, or hostile already.
+RC_GTEST_PROP(MutationTest, ThePiecesOfTheCorpusEndInAConfigOrAnError, ()) {
+  static const std::vector<std::string_view> all = corpus();
+  std::string text(*rc::gen::elementOf(all));
+  const std::string_view other = *rc::gen::elementOf(all);
+  const auto cut = *rc::gen::inRange<std::size_t>(0, text.size() + 1);
+  const auto from = *rc::gen::inRange<std::size_t>(0, other.size() + 1);
+  switch (*rc::gen::inRange(0, 3)) {
+    case 0: text = text.substr(0, cut) + std::string(other.substr(from)); break;
+    case 1: text.resize(cut); break;
+    default:
+      if (cut < text.size()) text[cut] = static_cast<char>(*rc::gen::inRange(0, 256));
   }
   expect_config_or_error(text);
 }

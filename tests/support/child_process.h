@@ -12,7 +12,19 @@
 #include <functional>
 #include <string>
 
+#ifdef SPILLWAY_COVERAGE
+extern "C" void __gcov_dump();
+#endif
+
 namespace spillway {
+
+/// The end of a forked child, without the destructors of the test: but what it has run counts.
+[[noreturn]] inline void end_child(int status) {
+#ifdef SPILLWAY_COVERAGE
+  __gcov_dump();
+#endif
+  ::_exit(status);
+}
 
 /// What a forked child said and how it ended.
 struct ChildEnd {
@@ -38,7 +50,7 @@ inline ChildEnd in_child(const std::function<std::string()>& work) {
       said = std::string("exception: ") + error.what();
     }
     const auto sent = ::write(pipe_ends[1], said.data(), said.size());
-    ::_exit(sent == static_cast<ssize_t>(said.size()) ? 0 : 1);
+    end_child(sent == static_cast<ssize_t>(said.size()) ? 0 : 1);
   }
   ::close(pipe_ends[1]);
   std::array<char, 4096> piece{};

@@ -36,7 +36,9 @@ DataFile::DataFile(io::Engine& engine, const std::string& nvme_path, Switch dire
   sys::UniqueFd file;
   if (const int error = sys::make_nameless_file(directory_.descriptor(),
                                                 InstanceDirectory::data_file_name(), file)) {
-    throw_error(sys::errc_of(error), "cannot create {}: {}", name_, sys::errno_text(error));
+    const std::string_view advice = sys::advice_for(error);
+    throw_error(sys::errc_of(error), "cannot create {}: {}{}{}", name_, sys::errno_text(error),
+                advice.empty() ? "" : "; ", advice);
   }
   file_ = sys::ProcessFd(std::move(file));
   guarantee_space();

@@ -61,6 +61,8 @@ std::string_view advice_for(int error) {
     case ENOMEM:
     case ENOBUFS:
     case EBUSY: return "the kernel is short of memory or queue space: lower io.queue_depth";
+    case EMFILE: return "this process has too many files open: raise RLIMIT_NOFILE (ulimit -n)";
+    case ENFILE: return "the machine has too many files open: raise sysctl fs.file-max";
     case ESTALE:
     case ENXIO:
     case ENODEV:

@@ -74,6 +74,11 @@ class FakeDevice {
   void let_go(bool gone) {
     locked([&] { let_go_ = gone; });
   }
+  /// Gives each file an area of `bytes` of its own, in the order in which they are first used.
+  /// Without it all files begin at byte 0: enough where there is only one.
+  void separate_files(std::int64_t bytes) {
+    locked([&] { area_bytes_ = bytes; });
+  }
   void refuse_open(int error) {
     locked([&] { open_error_ = error; });
   }
@@ -118,8 +123,19 @@ class FakeDevice {
     return value;
   }
 
+  // Where byte 0 of the piece's file lies.
+  std::int64_t base_of(const Piece& piece) {
+    if (area_bytes_ == 0 || piece.file == nullptr) return 0;
+    const auto at = std::find(files_.begin(), files_.end(), piece.file->spec.fd);
+    const auto index = at - files_.begin();
+    if (at == files_.end()) files_.push_back(piece.file->spec.fd);
+    return index * area_bytes_;
+  }
+
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::int64_t area_bytes_ = 0;
+  std::vector<int> files_;
   std::vector<std::byte> memory_;
   Plan plan_;
   bool shuffled_ = false;
@@ -160,7 +176,8 @@ class FakeBackend final : public Backend {
   void start(Piece& piece) override {
     FakeDevice& device = *device_;
     const std::lock_guard lock(device.mutex_);
-    const FakeOp op{device.started_++, piece.op, piece.service, piece.offset, piece.bytes};
+    const FakeOp op{device.started_++, piece.op, piece.service,
+                    piece.offset + device.base_of(piece), piece.bytes};
     if (device.keep_log_) device.log_.push_back(op);
     pending_.push_back({&piece, op});
     const auto way = static_cast<std::size_t>(op.op);

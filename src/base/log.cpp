@@ -55,13 +55,16 @@ namespace log {
 
 bool enabled(LogLevel level) { return level >= logger().level.load(std::memory_order_relaxed); }
 
-void write(LogLevel level, std::string_view message) {
-  Logger& to = logger();
-  std::lock_guard lock(to.mutex);
-  if (to.sink)
-    to.sink(level, message);
-  else
-    to.standard->log(native(level), message);
+void write(LogLevel level, std::string_view message) noexcept {
+  try {
+    Logger& to = logger();
+    std::lock_guard lock(to.mutex);
+    if (to.sink)
+      to.sink(level, message);
+    else
+      to.standard->log(native(level), message);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody to tell
+  }
 }
 
 }  // namespace log

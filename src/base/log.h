@@ -11,27 +11,35 @@
 namespace spillway::log {
 
 bool enabled(LogLevel level);
-void write(LogLevel level, std::string_view message);
+/// Loses the message where there is no memory for it, or where the sink throws: destructors and
+/// the I/O thread log, and nothing may end there.
+void write(LogLevel level, std::string_view message) noexcept;
 
 template <typename... Args>
-void debug(fmt::format_string<Args...> format, Args&&... args) {
-  if (enabled(LogLevel::debug))
-    write(LogLevel::debug, fmt::format(format, std::forward<Args>(args)...));
+void write_formatted(LogLevel level, fmt::format_string<Args...> format, Args&&... args) noexcept {
+  if (!enabled(level)) return;
+  try {
+    write(level, fmt::format(format, std::forward<Args>(args)...));
+  } catch (...) {
+    write(level, "a message was lost: there is no memory for it");
+  }
+}
+
+template <typename... Args>
+void debug(fmt::format_string<Args...> format, Args&&... args) noexcept {
+  write_formatted(LogLevel::debug, format, std::forward<Args>(args)...);
 }
 template <typename... Args>
-void info(fmt::format_string<Args...> format, Args&&... args) {
-  if (enabled(LogLevel::info))
-    write(LogLevel::info, fmt::format(format, std::forward<Args>(args)...));
+void info(fmt::format_string<Args...> format, Args&&... args) noexcept {
+  write_formatted(LogLevel::info, format, std::forward<Args>(args)...);
 }
 template <typename... Args>
-void warning(fmt::format_string<Args...> format, Args&&... args) {
-  if (enabled(LogLevel::warning))
-    write(LogLevel::warning, fmt::format(format, std::forward<Args>(args)...));
+void warning(fmt::format_string<Args...> format, Args&&... args) noexcept {
+  write_formatted(LogLevel::warning, format, std::forward<Args>(args)...);
 }
 template <typename... Args>
-void error(fmt::format_string<Args...> format, Args&&... args) {
-  if (enabled(LogLevel::error))
-    write(LogLevel::error, fmt::format(format, std::forward<Args>(args)...));
+void error(fmt::format_string<Args...> format, Args&&... args) noexcept {
+  write_formatted(LogLevel::error, format, std::forward<Args>(args)...);
 }
 
 }  // namespace spillway::log

@@ -1,6 +1,7 @@
 #include "store/volume.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/align.h"
@@ -8,6 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/throw.h"
+#include "store/seal.h"
 
 namespace spillway::store {
 namespace {
@@ -18,7 +20,8 @@ constexpr std::int64_t most_step = 1024 * MiB;
 
 }  // namespace
 
-Volume::Volume(io::Engine& engine, const StoreOptions& options) : engine_(engine) {
+Volume::Volume(io::Engine& engine, const StoreOptions& options)
+    : engine_(engine), checksums_(options.checksums) {
   const std::vector<std::int64_t> weights = checked_weights(options);
   alignment_ = page_bytes;
   for (const std::filesystem::path& path : options.paths) {
@@ -93,14 +96,23 @@ std::vector<PathReport> Volume::report() const {
   return reports;
 }
 
-std::string Volume::place(std::int64_t address) const {
+std::string Volume::place(std::int64_t address, std::int64_t bytes) const {
   std::string text;
-  stripe_->for_each_run_in(address, alignment_, [&](const Stripe::Run& run) {
-    if (text.empty())
-      text = fmt::format("offset {} of {}", run.offset,
-                         files_[static_cast<std::size_t>(run.path)]->name());
+  stripe_->for_each_run_in(address, bytes, [&](const Stripe::Run& run) {
+    text += fmt::format("{}offset {} of {}", text.empty() ? "" : ", ", run.offset,
+                        files_[static_cast<std::size_t>(run.path)]->name());
   });
   return text;
+}
+
+std::uint64_t Volume::seal(std::int64_t address, const std::byte* data, std::int64_t bytes) const {
+  if (checksums_) return block_seal(data, bytes, true);
+  std::uint64_t seal = 0;
+  stripe_->for_each_run_in(address, bytes, [&](const Stripe::Run& run) {
+    const std::uint64_t part = block_seal(data + run.at, run.bytes, false);
+    seal = seal == 0 ? part : std::rotl(seal, 1) ^ part;
+  });
+  return seal != 0 ? seal : 1;
 }
 
 Movement::~Movement() { SPILLWAY_CHECK(!in_flight(), "a movement lives until it is done"); }

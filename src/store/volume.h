@@ -48,14 +48,21 @@ class Volume {
   void trim();
 
   std::vector<PathReport> report() const;
-  /// "offset 4096 of /mnt/nvme/.../data" for messages.
-  std::string place(std::int64_t address) const;
+  /// "offset 4096 of /mnt/nvme/.../data" for messages; of all files that hold a part of the bytes.
+  std::string place(std::int64_t address, std::int64_t bytes) const;
+
+  /// What `bytes` bytes that lie at `address` must still be when they are read: never 0. With
+  /// checksums it is their hash. Without, it is a guard against a file that was truncated and has
+  /// grown again (which reads as zeros): the last bytes of every part that lies on a path of its
+  /// own, or all of the part where these are zeros anyway.
+  std::uint64_t seal(std::int64_t address, const std::byte* data, std::int64_t bytes) const;
 
  private:
   friend class Movement;
   void grow_to(std::int64_t end);
 
   io::Engine& engine_;
+  const bool checksums_;
   std::vector<std::unique_ptr<DataFile>> files_;
   std::int64_t alignment_ = 0;
   std::optional<Stripe> stripe_;

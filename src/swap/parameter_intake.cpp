@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/align.h"
+#include "base/current_error.h"
 #include "base/throw.h"
 #include "swap/parameters.h"
 
@@ -142,12 +143,11 @@ void Parameters::depart(Intake& intake, std::int64_t address, std::byte* data,
   ++intake.pending;
   try {
     trip = &new_trip();
-    ++trips_under_way_;
     trip->intake = &intake;
     trip->movement.start(io::Op::read, address, data, bytes, io::Service::demand, intake_done,
                          trip);
   } catch (...) {
-    intake.error = error_now();
+    intake.error = current_error(no_memory_);
     --intake.pending;
     if (trip != nullptr) end_trip(*trip);
   }
@@ -161,7 +161,7 @@ void Parameters::intake_done(store::Movement& movement, void* context) {
   if (movement.ok())
     self.stats_.bytes_read_into += movement.bytes();
   else if (!intake.error)
-    intake.error = movement.error();
+    intake.error = self.error_of(movement);
   self.end_trip(trip);
   --intake.pending;
   self.moved_.notify_all();
@@ -199,6 +199,8 @@ void Parameters::wait(Intake& intake) {
       intake.error = error;
     }
     lock.lock();
+  } else {
+    intake.error = unreadable(one, *intake.error);
   }
   if (intake.run != nullptr) give(std::exchange(intake.run, nullptr));
   undo(*std::exchange(intake.hold, nullptr));

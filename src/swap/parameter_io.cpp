@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/current_error.h"
 #include "base/throw.h"
-#include "store/seal.h"
 #include "swap/parameters.h"
 
 namespace spillway::swap {
@@ -16,14 +16,21 @@ constexpr int write_attempts = 2;
 
 }  // namespace
 
-// In a catch block.
-Error Parameters::error_now() {
+// Its words take memory; where there is none, that is the error.
+Error Parameters::error_of(const store::Movement& movement) const noexcept {
   try {
-    throw;
-  } catch (const Error& error) {
+    return movement.error();
+  } catch (...) {
+    return no_memory_;
+  }
+}
+
+Error Parameters::unreadable(const Tensor& tensor, const Error& error) const noexcept {
+  try {
+    return Error(error.code(), fmt::format("\"{}\": parameter \"{}\" cannot be read: {}",
+                                           options_.name, tensor.name, error.what()));
+  } catch (...) {
     return error;
-  } catch (const std::exception& error) {
-    return Error(Errc::out_of_memory, error.what());
   }
 }
 
@@ -37,7 +44,9 @@ Trip& Parameters::new_trip() {
   free_trips_ = trip.next;
   trip.next = nullptr;
   trip.copies.clear();
+  trip.blocks = {};
   trip.intake = nullptr;
+  ++trips_under_way_;
   return trip;
 }
 
@@ -98,11 +107,10 @@ void Parameters::depart(std::span<Copy* const> copies, std::int64_t address, std
   }
   try {
     trip = &new_trip();
-    ++trips_under_way_;
     trip->copies.assign(copies.begin(), copies.end());
     trip->movement.start(io::Op::read, address, data, bytes, service, read_done, trip);
   } catch (...) {
-    const Error error = error_now();
+    const Error error = current_error(no_memory_);
     for (Copy* copy : copies) {
       --copy->reading;
       copy->error = error;
@@ -120,7 +128,7 @@ void Parameters::read_done(store::Movement& movement, void* context) {
   for (Copy* copy : trip.copies) {
     --copy->reading;
     if (!movement.ok()) {
-      copy->error = movement.error();
+      copy->error = self.error_of(movement);
       if (copy->run != nullptr) self.unlink(*copy);  // nobody else is to find it
     }
     self.unuse(*copy);
@@ -164,13 +172,12 @@ void Parameters::start_write(Copy& copy) noexcept {
     trip = &new_trip();
     trip->copies.push_back(&copy);
     trip->blocks = copy.dirty;
-    ++trips_under_way_;
     copy.dirty = {};
     trip->movement.start(io::Op::write, tensor.address + trip->blocks.first * block_bytes(tensor),
                          at(copy, trip->blocks.first), footprint(tensor, trip->blocks),
                          io::Service::write, write_done, trip);
   } catch (...) {
-    copy.error = error_now();
+    copy.error = current_error(no_memory_);
     copy.writing = false;
     copy.failed = true;
     if (trip != nullptr) {
@@ -199,7 +206,7 @@ void Parameters::write_done(store::Movement& movement, void* context) {
     self.unuse(copy);
   } else {
     copy.dirty = copy.dirty.hull(blocks);
-    copy.error = movement.error();
+    copy.error = self.error_of(movement);
     copy.failed = true;  // keeps the use
     if (copy.attempts < write_attempts) {
       ++self.stats_.write_retries;
@@ -281,15 +288,15 @@ void Parameters::compare(Tensor& tensor, std::int64_t block, const std::byte* da
   const std::uint64_t expected = tensor.seals()[block];
   if (expected == 0) return;
   const std::int64_t size = bytes(tensor, {block, block + 1});
-  const std::uint64_t got = store::block_seal(data, size, io_.checksums);
+  const std::int64_t address = tensor.address + block * block_bytes(tensor);
+  const std::uint64_t got = volume_->seal(address, data, size);
   if (got == expected) return;
   throw_error(
       Errc::corrupt,
       "\"{}\": parameter \"{}\", {} bytes from element {} on ({}) are not what was written: "
       "{} {:016x} expected, {:016x} got; the device, or another process, changed them: look "
       "at dmesg and at the drive's SMART data",
-      options_.name, tensor.name, size, block * block_,
-      volume_->place(tensor.address + block * block_bytes(tensor)),
+      options_.name, tensor.name, size, block * block_, volume_->place(address, size),
       io_.checksums ? "checksum" : "guard", expected, got);
 }
 
@@ -306,8 +313,8 @@ void Parameters::put_seals(const Copy& copy, const Blocks& blocks) const {
   const std::int64_t space = footprint(tensor, blocks);
   std::memset(at(copy, blocks.first) + size, 0, static_cast<std::size_t>(space - size));
   for (std::int64_t block = blocks.first; block < blocks.last; ++block)
-    tensor.seals()[block] =
-        store::block_seal(at(copy, block), bytes(tensor, {block, block + 1}), io_.checksums);
+    tensor.seals()[block] = volume_->seal(tensor.address + block * block_bytes(tensor),
+                                          at(copy, block), bytes(tensor, {block, block + 1}));
 }
 
 // Compares a shared copy that has been read with its seals, once, on the thread that needs it.

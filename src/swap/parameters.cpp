@@ -28,6 +28,10 @@ Parameters::Parameters(std::shared_ptr<House> house, ParameterSwapperOptions opt
       offload_(house_->config().offload_param),
       io_(house_->config().io),
       volume_(volume_of(*house_)),
+      no_memory_(Errc::out_of_memory,
+                 fmt::format("\"{}\": the process is out of memory for its books (the bytes of "
+                             "committed parameters are kept): free some, then try again",
+                             options_.name)),
       timeout_(options_.timeout.value_or(io_.timeout)),
       // A block of u8 elements still begins and ends on the alignment.
       block_(volume_ != nullptr ? volume_->alignment() : page_bytes),

@@ -131,7 +131,8 @@ class Parameters {
 
   // parameter_io.cpp: movements
   Trip& new_trip();
-  static Error error_now();
+  Error error_of(const store::Movement& movement) const noexcept;
+  Error unreadable(const Tensor& tensor, const Error& error) const noexcept;
   void end_trip(Trip& trip) noexcept;
   // Zeroes in `data`, where `blocks` of the tensor go, what was never written, and calls
   // `visit(address, to, space)` for each run of blocks that was.
@@ -233,6 +234,7 @@ class Parameters {
   const OffloadParamConfig offload_;
   const IoConfig io_;
   store::Volume* const volume_;  // null: devices none and cpu
+  const Error no_memory_;        // made while there is some
   const double timeout_;
   const std::int64_t block_;  // [elements]
 

@@ -5,6 +5,7 @@
 
 #include "base/align.h"
 #include "base/check.h"
+#include "base/current_error.h"
 #include "base/log.h"
 #include "base/throw.h"
 #include "swap/swapper.h"
@@ -198,7 +199,7 @@ void Swapper::read_done(store::Transfer& transfer, void* context) {
     self.stats_.bytes_read += transfer.bytes();
     ++self.stats_.tiles_read;
   } else {
-    lease.error = transfer.error();
+    lease.error = self.error_of(transfer);
   }
   if (!lease.claimed && (pass.closed || transfer.cancelled())) self.release(lease);
   self.finish(pass);
@@ -249,15 +250,7 @@ void Swapper::check_healthy(const PassState& pass) const {
 }
 
 // In a catch block: what stands in the way of one tile ends the pass.
-void Swapper::fail(PassState& pass) noexcept {
-  try {
-    throw;
-  } catch (const Error& error) {
-    pass.error = error;
-  } catch (const std::exception& error) {
-    pass.error = Error(Errc::out_of_memory, error.what());
-  }
-}
+void Swapper::fail(PassState& pass) const noexcept { pass.error = current_error(no_memory_); }
 
 std::optional<Tile> Swapper::next(PassState& pass) {
   house_->check_process();
@@ -510,10 +503,9 @@ void Swapper::start_write(Lease& lease) noexcept {
                                   lease.section[static_cast<std::size_t>(s)],
                                   lease.seals[static_cast<std::size_t>(s)]);
     lease.transfer->submit(io::Service::write, write_done, &lease);
-  } catch (const std::exception& trouble) {
-    const auto* const error = dynamic_cast<const Error*>(&trouble);
+  } catch (...) {
     lease.state = LeaseState::failed;
-    lease.error = error != nullptr ? *error : Error(Errc::out_of_memory, trouble.what());
+    lease.error = current_error(no_memory_);
     if (lease.pass != nullptr) {
       --lease.pass->writing;
       lease.pass->error = explain(lease, "is committed and cannot be written");
@@ -539,7 +531,7 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
     self.start_write(lease);
   } else {
     lease.state = LeaseState::failed;
-    lease.error = transfer.error();
+    lease.error = self.error_of(transfer);
     if (pass != nullptr && !pass->error)
       pass->error = self.explain(lease, "is committed and cannot be written");
   }
@@ -547,19 +539,32 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
   self.moved_.notify_all();
 }
 
-Error Swapper::explain(const Lease& lease, const char* doing) const {
-  const TileRecord& tile = table_.tiles()[lease.tile];
-  std::string state;
-  if (lease.transfer != nullptr && lease.transfer->failed() != store::no_section &&
-      lease.error.has_value()) {
-    const auto s = static_cast<std::uint32_t>(lease.transfer->failed()) -
-                   static_cast<std::uint32_t>(tile.sections);
-    if (s < static_cast<std::uint32_t>(table_.states()))
-      state = fmt::format(", state \"{}\"", table_.layout().states()[s].name);
+// The words for an error take memory. Where there is none, the error is what can be had without.
+Error Swapper::error_of(const store::Transfer& transfer) const noexcept {
+  try {
+    return transfer.error();
+  } catch (...) {
+    return no_memory_;
   }
-  return Error(lease.error ? lease.error->code() : Errc::io_error,
-               fmt::format("optimizer \"{}\": {}{} {}: {}", options_.name, table_.describe(tile),
-                           state, doing, lease.error ? lease.error->what() : "unknown"));
+}
+
+Error Swapper::explain(const Lease& lease, const char* doing) const noexcept {
+  try {
+    const TileRecord& tile = table_.tiles()[lease.tile];
+    std::string state;
+    if (lease.transfer != nullptr && lease.transfer->failed() != store::no_section &&
+        lease.error.has_value()) {
+      const auto s = static_cast<std::uint32_t>(lease.transfer->failed()) -
+                     static_cast<std::uint32_t>(tile.sections);
+      if (s < static_cast<std::uint32_t>(table_.states()))
+        state = fmt::format(", state \"{}\"", table_.layout().states()[s].name);
+    }
+    return Error(lease.error ? lease.error->code() : Errc::io_error,
+                 fmt::format("optimizer \"{}\": {}{} {}: {}", options_.name, table_.describe(tile),
+                             state, doing, lease.error ? lease.error->what() : "unknown"));
+  } catch (...) {
+    return lease.error ? *lease.error : no_memory_;
+  }
 }
 
 // A tile has come back from the engine, either way. With the mutex.

@@ -51,6 +51,11 @@ Swapper::Swapper(std::shared_ptr<House> house, OptimizerOptions options)
       offload_(house_->config().offload_optimizer),
       io_(house_->config().io),
       store_(store_of(*house_)),
+      no_memory_(Errc::out_of_memory,
+                 fmt::format("optimizer \"{}\": the process is out of memory for its books (the "
+                             "bytes of committed tiles are kept): free some, then begin the same "
+                             "step again",
+                             options_.name)),
       buffers_(static_cast<int>(offload_.buffer_count)),
       max_held_(std::max(1, buffers_ - 1)),
       table_(layout_of(options_, offload_, store_), store_, offload_.ratio, buffers_,

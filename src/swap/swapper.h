@@ -115,7 +115,7 @@ class Swapper {
   void mark_committed(Lease& lease, std::uint32_t states);
   void start_write(Lease& lease) noexcept;
   void check_healthy(const PassState& pass) const;
-  static void fail(PassState& pass) noexcept;
+  void fail(PassState& pass) const noexcept;
   template <typename Ready>
   void wait(Lock& lock, double& stall, const char* what, Ready ready) {
     if (ready()) return;
@@ -127,7 +127,8 @@ class Swapper {
   [[noreturn]] void timed_out(const char* what) const;
   static void read_done(store::Transfer& transfer, void* context);
   static void write_done(store::Transfer& transfer, void* context);
-  Error explain(const Lease& lease, const char* doing) const;
+  Error error_of(const store::Transfer& transfer) const noexcept;
+  Error explain(const Lease& lease, const char* doing) const noexcept;
 
   // state.cpp
   std::byte* slice_bytes(const Lease& lease, std::uint32_t unit_slice, int s) const;
@@ -149,6 +150,7 @@ class Swapper {
   const OffloadOptimizerConfig offload_;
   const IoConfig io_;
   store::Store* const store_;  // null: devices none and cpu
+  const Error no_memory_;      // made while there is some
   const int buffers_;
   const int max_held_;
 

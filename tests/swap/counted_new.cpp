@@ -8,9 +8,11 @@
 namespace {
 
 std::atomic<std::int64_t> calls{0}, blocks{0};
+thread_local bool refuses = false;
 
 void* counted(std::size_t bytes, std::size_t alignment = 0) {
   calls.fetch_add(1, std::memory_order_relaxed);
+  if (refuses) return nullptr;
   void* const memory =
       alignment == 0
           ? std::malloc(bytes)
@@ -33,6 +35,8 @@ void* or_throw(void* memory) {
 
 std::int64_t spillway::test::allocations() { return calls.load(std::memory_order_relaxed); }
 std::int64_t spillway::test::live_blocks() { return blocks.load(std::memory_order_relaxed); }
+
+void spillway::test::refuse_memory(bool refuse) { refuses = refuse; }
 
 void* operator new(std::size_t bytes) { return or_throw(counted(bytes)); }
 void* operator new[](std::size_t bytes) { return or_throw(counted(bytes)); }

@@ -8,5 +8,7 @@ namespace spillway::test {
 std::int64_t allocations();
 /// Blocks that operator new gave out and that were not given back.
 std::int64_t live_blocks();
+/// From now on operator new fails on the calling thread; false: it works again.
+void refuse_memory(bool refuse);
 
 }  // namespace spillway::test

@@ -1,0 +1,96 @@
+// Memory runs out while a fault is being told: the words are lost, the error and the bytes are not.
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "support/captured_log.h"
+#include "swap/contents.h"
+#include "swap/counted_new.h"
+#include "swap/fake_house.h"
+#include "swap/parameter_fixture.h"
+
+namespace spillway {
+namespace {
+
+using io::FakeDevice;
+using io::FakeOp;
+using io::Op;
+using test::error_of;
+using test::refuse_memory;
+using test::Trainer;
+
+// From the first operation of `kind` on the device fails, and its thread has no memory any more.
+void fail_without_memory(FakeDevice& device, Op kind, int error) {
+  device.plan([=](const FakeOp& op) -> std::int64_t {
+    if (op.op != kind) return op.bytes;
+    refuse_memory(true);
+    return -error;
+  });
+}
+
+void mend(FakeDevice& device) {
+  device.plan([](const FakeOp& op) {
+    refuse_memory(false);
+    return op.bytes;
+  });
+}
+
+class NoMemoryTest : public ::testing::TestWithParam<Op> {
+ protected:
+  void expect_typed(const std::function<void()>& call) {
+    fail_without_memory(*device, GetParam(), EIO);
+    std::string text;
+    const auto code = error_of(call, &text);
+    EXPECT_TRUE(code == Errc::io_error || code == Errc::out_of_memory) << text;
+    EXPECT_NE(text.find(code == Errc::io_error ? "offset" : "out of memory"), std::string::npos)
+        << text;
+    mend(*device);
+  }
+
+  CapturedLog log;
+  test::Scratch scratch;
+  std::shared_ptr<FakeDevice> device = std::make_shared<FakeDevice>(8 * 1024 * 1024);
+};
+
+TEST_P(NoMemoryTest, AStepFailsTypedAndIsFinishedLater) {
+  Context context = test::context_in(
+      std::make_shared<test::FakeHouse>(test::config_for({}, scratch.path()), device));
+  Trainer trainer(context, {12288, 1, 600, 63, 2000});
+  trainer.load();
+  expect_typed([&] { trainer.step(1); });
+  trainer.step(1);
+  trainer.twin.step(1);
+  trainer.expect_equal("with memory again");
+}
+
+TEST_P(NoMemoryTest, AParameterIsKept) {
+  Config config = test::parameter_config(OffloadDevice::nvme, scratch.path());
+  config.offload_optimizer.nvme_path = {scratch.path()};
+  Context context = test::context_in(std::make_shared<test::FakeHouse>(config, device));
+  ParameterSwapper swapper(context);
+  const ParamId id = swapper.add("p", 9000, DType::f32);
+  test::put(swapper, id, 1, 1);
+  swapper.flush();
+  // Others take its place in the pool, so that it must be read again.
+  const ParamId other = swapper.add("other", 250'000, DType::f32);
+  test::put(swapper, other, 2, 1);
+  swapper.flush();
+  expect_typed([&] {
+    if (GetParam() == Op::read) {
+      static_cast<void>(swapper.fetch(id));
+    } else {
+      test::put(swapper, id, 1, 2);
+      swapper.flush();
+    }
+  });
+  swapper.flush();
+  EXPECT_EQ(test::copy_of(swapper.fetch(id)),
+            test::values(1, 0, 9000, GetParam() == Op::read ? 1 : 2));
+}
+
+INSTANTIATE_TEST_SUITE_P(Operations, NoMemoryTest, ::testing::Values(Op::read, Op::write),
+                         [](const auto& op) { return op.param == Op::read ? "reads" : "writes"; });
+
+}  // namespace
+}  // namespace spillway

@@ -37,6 +37,7 @@ void RingBackend::start(Piece& piece) {
                 .offset = piece.offset,
                 .bytes = piece.bytes,
                 .tag = &piece});
+  reads_.started(piece);
 }
 
 int RingBackend::reap(std::span<Completion> into, std::size_t& count, std::int64_t timeout_ns) {
@@ -44,8 +45,10 @@ int RingBackend::reap(std::span<Completion> into, std::size_t& count, std::int64
   std::size_t got = 0;
   const int error =
       ring_->wait(std::span(results).first(std::min(batch, into.size())), got, timeout_ns);
-  for (std::size_t i = 0; i < got; ++i)
+  for (std::size_t i = 0; i < got; ++i) {
     into[i] = {static_cast<Piece*>(results[i].tag), results[i].result};
+    reads_.ended(*into[i].piece);
+  }
   count = got;
   return error;
 }
@@ -67,6 +70,7 @@ void RingBackend::remove_memory(std::span<std::byte> memory) { ring_->remove_mem
 
 void RingBackend::close() noexcept {
   if (ring_) ring_->close();
+  reads_.forget();
 }
 bool RingBackend::gone(std::int64_t timeout_ns) noexcept {
   return !ring_ || ring_->gone(timeout_ns);

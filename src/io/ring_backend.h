@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "io/backend.h"
+#include "io/reads_in_flight.h"
 
 namespace spillway::sys {
 class Ring;
@@ -34,6 +35,7 @@ class RingBackend final : public Backend {
   bool poll_wait_;
   std::unique_ptr<sys::Ring> ring_;
   std::int64_t threads_;
+  ReadsInFlight reads_;
 };
 
 }  // namespace spillway::io

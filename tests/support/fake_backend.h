@@ -19,6 +19,7 @@
 #include "base/align.h"
 #include "base/check.h"
 #include "io/backend.h"
+#include "io/reads_in_flight.h"
 
 namespace spillway::io {
 
@@ -37,7 +38,9 @@ class FakeDevice {
   /// What an operation ends with: bytes moved (cut to what was asked), or -errno.
   using Plan = std::function<std::int64_t(const FakeOp&)>;
 
-  explicit FakeDevice(std::int64_t bytes) : memory_(static_cast<std::size_t>(bytes)) {}
+  /// `bytes_per_file`: where each file's bytes begin, by its id; 0: all files are one.
+  explicit FakeDevice(std::int64_t bytes, std::int64_t bytes_per_file = 0)
+      : memory_(static_cast<std::size_t>(bytes)), bytes_per_file_(bytes_per_file) {}
 
   // -- what the test sets
   void plan(Plan plan) {
@@ -137,6 +140,7 @@ class FakeDevice {
   std::int64_t area_bytes_ = 0;
   std::vector<int> files_;
   std::vector<std::byte> memory_;
+  const std::int64_t bytes_per_file_;
   Plan plan_;
   bool shuffled_ = false;
   std::mt19937 random_;
@@ -184,6 +188,7 @@ class FakeBackend final : public Backend {
     device.bytes_[way] += op.bytes;
     device.peak_bytes_[way] = std::max(device.peak_bytes_[way], device.bytes_[way]);
     device.peak_ = std::max(device.peak_, ++device.in_flight_);
+    reads_.started(piece);
     device.changed_.notify_all();
   }
 
@@ -206,6 +211,7 @@ class FakeBackend final : public Backend {
     if (device.shuffled_ && most > 1) most = 1 + device.random_() % most;
     while (count < most && (!device.held_ || device.allowed_ > 0)) {
       if (device.held_) --device.allowed_;
+      reads_.ended(*pending_[count].piece);
       into[count] = {pending_[count].piece, perform(pending_[count])};
       ++count;
     }
@@ -236,6 +242,7 @@ class FakeBackend final : public Backend {
     const std::lock_guard lock(device_->mutex_);
     for (const Pending& one : pending_) forget(one.op);
     pending_.clear();
+    reads_.forget();
     closed_ = true;
   }
   bool gone(std::int64_t timeout_ns) noexcept override {
@@ -268,12 +275,16 @@ class FakeBackend final : public Backend {
     std::int64_t result = device.plan_ ? device.plan_(one.op) : one.op.bytes;
     if (result < 0) return result;
     // As a file does: nothing behind its end.
-    const auto size = static_cast<std::int64_t>(device.memory_.size());
+    const auto all = static_cast<std::int64_t>(device.memory_.size());
+    const std::int64_t size = device.bytes_per_file_ == 0 ? all : device.bytes_per_file_;
+    const std::int64_t base =
+        device.bytes_per_file_ * static_cast<std::int64_t>(one.piece->file->id);
+    SPILLWAY_CHECK(base + size <= all, "fake device too small for another file");
     result = std::min(result, one.op.bytes);
     if (one.op.op == Op::read) result = std::clamp<std::int64_t>(size - one.op.offset, 0, result);
     SPILLWAY_CHECK(one.op.op == Op::read || one.op.offset + result <= size,
                    "fake device too small");
-    std::byte* const at = device.memory_.data() + one.op.offset;
+    std::byte* const at = device.memory_.data() + base + one.op.offset;
     if (one.op.op == Op::read) {
       std::memcpy(one.piece->data, at, static_cast<std::size_t>(result));
     } else {
@@ -285,6 +296,7 @@ class FakeBackend final : public Backend {
   std::shared_ptr<FakeDevice> device_;
   std::string name_;
   std::vector<Pending> pending_;
+  ReadsInFlight reads_;  // poisoned, as a ring's
   bool woken_ = false;
   bool closed_ = false;
 };

@@ -192,6 +192,7 @@ Copy* Parameters::covering(const Part& part) const {
 // Some of the blocks are newer in a buffer than in the store, and no copy has all of them: the
 // writing must end first. Throws what stands in its way for good.
 bool Parameters::must_wait_for_write(Request& request) {
+  const bool retried = request.retried;  // all that failed are, before one of them is given up
   for (const Part& part : request.hold->parts) {
     bool wait = false;
     for (Copy* copy = part.tensor->copies; copy != nullptr; copy = copy->next) {
@@ -204,7 +205,7 @@ bool Parameters::must_wait_for_write(Request& request) {
                          : copy->blocks.covers(part.blocks))
         continue;
       if (copy->failed) {
-        if (request.retried) throw_write_error(*copy);
+        if (retried) throw_write_error(*copy);
         request.retried = true;
         copy->attempts = 0;
         start_write(*copy);
@@ -478,9 +479,7 @@ void Parameters::await(Lock& lock, Request& request, const Copy& copy) {
     }
     stats_.stall_read_seconds += seconds_between(start, Clock::now());
   }
-  if (copy.error && !copy.failed)
-    throw_error(copy.error->code(), "\"{}\": parameter \"{}\" cannot be read: {}", options_.name,
-                copy.tensor->name, copy.error->what());
+  if (copy.error && !copy.failed) throw unreadable(*copy.tensor, *copy.error);
 }
 
 // Of a copy that nobody else can see: what was read of it.

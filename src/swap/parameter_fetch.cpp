@@ -192,7 +192,6 @@ Copy* Parameters::covering(const Part& part) const {
 // Some of the blocks are newer in a buffer than in the store, and no copy has all of them: the
 // writing must end first. Throws what stands in its way for good.
 bool Parameters::must_wait_for_write(Request& request) {
-  const bool retried = request.retried;  // all that failed are, before one of them is given up
   for (const Part& part : request.hold->parts) {
     bool wait = false;
     for (Copy* copy = part.tensor->copies; copy != nullptr; copy = copy->next) {
@@ -205,8 +204,10 @@ bool Parameters::must_wait_for_write(Request& request) {
                          : copy->blocks.covers(part.blocks))
         continue;
       if (copy->failed) {
-        if (retried) throw_write_error(*copy);
-        request.retried = true;
+        // Each is tried again once: the others may have failed when the disk was ill.
+        if (request.number == 0) request.number = ++last_number_;
+        if (copy->retried_in == request.number) throw_write_error(*copy);
+        copy->retried_in = request.number;
         copy->attempts = 0;
         start_write(*copy);
       }
@@ -694,8 +695,10 @@ void Parameters::wait_for(Lock& lock, Request& request, Step why) {
       request.retried = true;
       retry_failed_writes();
     }
+    // Tried again, and still what cannot be written holds memory that is wanted: whoever waits
+    // here may hold the other leases himself, so that waiting would only end with the timeout.
     const Copy* const failed = failed_copy();
-    if (failed != nullptr && trips_under_way_ == 0 && holds_out_ == 1) throw_write_error(*failed);
+    if (failed != nullptr && trips_under_way_ == 0) throw_write_error(*failed);
   }
   double& stall = why == Step::lease    ? stats_.stall_lease_seconds
                   : why == Step::memory ? stats_.stall_memory_seconds

@@ -83,15 +83,16 @@ struct Copy {
   int users = 0;           // leases, movements, threads that look at it, a write that must come
   int reading = 0;         // movements under way into it
   bool writing = false;
-  bool checked = false;        // compared with its seals
-  bool checking = false;       // a thread is about to
-  bool ahead = false;          // read ahead, and no lease has used it yet
-  bool failed = false;         // its last write did
-  bool queued = false;         // an older write of the same blocks must end first
-  bool gone = false;           // superseded or useless: freed when nobody uses it
-  int attempts = 0;            // of the write
-  Blocks dirty;                // newer than the store
-  std::optional<Error> error;  // of the read, or of the write
+  bool checked = false;          // compared with its seals
+  bool checking = false;         // a thread is about to
+  bool ahead = false;            // read ahead, and no lease has used it yet
+  bool failed = false;           // its last write did
+  bool queued = false;           // an older write of the same blocks must end first
+  bool gone = false;             // superseded or useless: freed when nobody uses it
+  int attempts = 0;              // of the write
+  std::uint64_t retried_in = 0;  // the fetch in whose way its failed write was tried again
+  Blocks dirty;                  // newer than the store
+  std::optional<Error> error;    // of the read, or of the write
 
   bool coming() const { return reading > 0; }
 };

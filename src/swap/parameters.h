@@ -87,7 +87,8 @@ class Parameters {
     Hold* hold = nullptr;
     bool whole = false;  // of every tensor: counts for the order, may be cached
     bool counted = false;
-    bool retried = false;      // failed writes in its way
+    bool retried = false;      // failed writes, for the memory that they hold
+    std::uint64_t number = 0;  // once failed writes are in its way
     std::uint64_t ticket = 0;  // in the queue for memory; 0: not in it
     TimePoint deadline{};      // set when it first waits
   };
@@ -256,6 +257,7 @@ class Parameters {
 
   std::vector<std::uint64_t> queue_;  // tickets that wait for memory
   std::uint64_t last_ticket_ = 0;
+  std::uint64_t last_number_ = 0;  // of a Request
   std::uint64_t uses_ = 0;
 
   // Order matters: runs and copies go before the memory they lie in.

@@ -67,7 +67,11 @@ class ParameterFileTest : public ::testing::TestWithParam<Way> {
           },
           &text);
       const auto straight = error_of([&] { swapper->read_into(ids[p], to).wait(); }, &text);
-      EXPECT_EQ(leased, straight) << what << ": p" << p;
+      // It may have been read ahead together with a neighbour that is hurt.
+      EXPECT_TRUE(!leased || leased == Errc::corrupt) << what << ": p" << p;
+      if (straight) {
+        EXPECT_TRUE(leased) << what << ": p" << p;
+      }
       if (!straight) {
         EXPECT_TRUE(std::equal(to.begin(), to.end(), right.begin()))
             << what << ": wrong numbers of p" << p;

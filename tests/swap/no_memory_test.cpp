@@ -38,6 +38,7 @@ void mend(FakeDevice& device) {
 
 class NoMemoryTest : public ::testing::TestWithParam<Op> {
  protected:
+  NoMemoryTest() { device->keep_log(false); }  // which takes memory on that thread
   void expect_typed(const std::function<void()>& call) {
     fail_without_memory(*device, GetParam(), EIO);
     std::string text;

@@ -79,6 +79,11 @@ int on_chown(const char* path, uid_t user, gid_t group, fuse_file_info*) {
   return status(::fchownat(root, below(path), user, group, AT_SYMLINK_NOFOLLOW));
 }
 
+int on_utimens(const char* path, const timespec times[2], fuse_file_info* info) {
+  if (info != nullptr) return status(::futimens(file_of(info), times));
+  return status(::utimensat(root, below(path), times, AT_SYMLINK_NOFOLLOW));
+}
+
 int open_below(const char* path, int flags, mode_t mode, fuse_file_info* info) {
   // The page cache reads what is written in part, and appends by itself.
   if (cached && (flags & O_ACCMODE) == O_WRONLY) flags = (flags & ~O_ACCMODE) | O_RDWR;
@@ -164,6 +169,7 @@ int main(int count, char** words) {
   operations.chmod = on_chmod;
   operations.chown = on_chown;
   operations.truncate = on_truncate;
+  operations.utimens = on_utimens;
   operations.open = on_open;
   operations.create = on_create;
   operations.release = on_release;

@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
+#include <optional>
 #include <system_error>
+#include <utility>
 
 #include "base/byte_size.h"
 #include "base/check.h"
@@ -42,25 +45,34 @@ Core::~Core() = default;
 
 void Core::start(const std::shared_ptr<Core>& core) {
   // The new thread inherits the blocked signals: none can reach it before its first line.
-  sigset_t before;
-  ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
-  sys::block_all_signals();
+  struct Signals {
+    Signals() {
+      ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
+      sys::block_all_signals();
+    }
+    ~Signals() { ::pthread_sigmask(SIG_SETMASK, &before, nullptr); }
+    Signals(const Signals&) = delete;
+    Signals& operator=(const Signals&) = delete;
+    sigset_t before;
+  };
+  std::optional<Signals> blocked(std::in_place);
   std::unique_lock lock(core->mutex_);
   try {
     core->thread_ = std::thread([core] { core->run(); });
   } catch (const std::system_error& error) {
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw_error(Errc::out_of_memory,
                 "cannot start the I/O thread: {}; raise RLIMIT_NPROC or pids.max",
                 sys::errno_text(error.code().value()));
   }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  blocked.reset();
   core->io_thread_ = core->thread_.get_id();
   core->changed_.wait(lock, [&] { return core->opened_; });
   if (core->open_error_ == 0) return;
   lock.unlock();
   core->thread_.join();
   core->joined_ = true;
+  if (core->open_error_ == ENOMEM)
+    throw_error(Errc::out_of_memory, "the I/O engine cannot be opened: {}", core->open_why_);
   throw_error(Errc::unsupported, "io.engine = {}: {}; io.engine = auto falls back to threads",
               core->backend_->name(), core->open_why_);
 }
@@ -126,7 +138,9 @@ FileId Core::add_file(const FileSpec& spec) {
     files_.push_back(std::move(file));
   }
   // A back-end that is replaced in between gets the file from files_; twice does no harm.
-  run_there([&] { backend_->add_file(*added); });
+  // By reference, here and below: without an allocation that could fail in the middle.
+  const auto add = [&] { backend_->add_file(*added); };
+  run_there(std::ref(add));
   return added->id;
 }
 
@@ -137,7 +151,8 @@ void Core::remove_file(FileId file) {
     removed = &data_file(file);
     SPILLWAY_CHECK(removed->requests == 0 || abandoned_, "a file is removed while requests use it");
   }
-  run_there([&] { backend_->remove_file(*removed); });
+  const auto remove = [&] { backend_->remove_file(*removed); };
+  run_there(std::ref(remove));
   std::lock_guard lock(mutex_);
   // The records of an abandoned device stay: its pieces refer to them.
   if (!abandoned_) files_[static_cast<std::size_t>(file)].reset();
@@ -163,10 +178,11 @@ std::int64_t Core::add_memory(std::span<std::byte> memory) {
   std::string why;
   for (;;) {
     const auto attempt = [&] {
+      memory_.reserve(memory_.size() + 1);
       error = backend_->add_memory(memory, why);
       if (error == 0) memory_.push_back(memory);
     };
-    if (!run_there(attempt)) return 0;
+    if (!run_there(std::ref(attempt))) return 0;
     if (error != ENOMEM || nanoseconds_now() - from >= patience_ns) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
@@ -186,7 +202,7 @@ std::int64_t Core::add_memory(std::span<std::byte> memory) {
 
 void Core::remove_memory(std::span<std::byte> memory) {
   bool found = false;
-  run_there([&] {
+  const auto remove = [&] {
     const auto same = [&](const std::span<std::byte>& other) {
       return other.data() == memory.data() && other.size() == memory.size();
     };
@@ -195,7 +211,8 @@ void Core::remove_memory(std::span<std::byte> memory) {
     found = true;
     memory_.erase(at);
     backend_->remove_memory(memory);
-  });
+  };
+  run_there(std::ref(remove));
   if (!found) return;
   std::lock_guard lock(mutex_);
   counters_.registered_bytes -= static_cast<std::int64_t>(memory.size());

@@ -25,9 +25,14 @@ void Core::run() {
   bool usable = false;
   {
     std::lock_guard lock(mutex_);
-    starting_.reserve(static_cast<std::size_t>(options_.queue_depth));
-    results_.resize(static_cast<std::size_t>(2 * options_.queue_depth));
-    usable = open_backend();
+    try {
+      starting_.reserve(static_cast<std::size_t>(options_.queue_depth));
+      results_.resize(static_cast<std::size_t>(2 * options_.queue_depth));
+      usable = open_backend();
+    } catch (...) {  // of start(), which waits for it
+      open_error_ = ENOMEM;
+      open_why_ = "out of memory";  // so short that it needs none
+    }
     opened_ = true;
     changed_.notify_all();
   }
@@ -141,10 +146,10 @@ void Core::run_callbacks(RequestList& done) {
     try {
       callback(*request, context);
     } catch (const std::exception& error) {
-      log::error("{}: an I/O callback threw: {}", name_of(request->file), error.what());
+      log::error("{}: an I/O callback threw: {}", request->at_->spec.name, error.what());
       request->outcome_.error = EIO;
     } catch (...) {
-      log::error("{}: an I/O callback threw", name_of(request->file));
+      log::error("{}: an I/O callback threw", request->at_->spec.name);
       request->outcome_.error = EIO;
     }
     running_.store(nullptr, std::memory_order_release);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 
 #include "base/align.h"
 #include "base/byte_size.h"
@@ -173,8 +174,9 @@ void DataFile::require_memory(std::int64_t bytes) const {
 void DataFile::shrink(std::int64_t size) noexcept {
   if (size >= size_) return;
   int error = 0;
+  const auto cut = [&] { error = sys::set_size(file_.get(), size); };
   try {
-    engine_.call([&] { error = sys::set_size(file_.get(), size); });
+    engine_.call(std::ref(cut));  // by reference: without an allocation
   } catch (const std::exception& trouble) {
     // The engine is shut down: the space goes when the file is closed.
     log::debug("{} keeps its size: {}", name_, trouble.what());

@@ -1,22 +1,40 @@
 #include "store/extent_map.h"
 
 #include <iterator>
+#include <utility>
 
 #include "base/check.h"
 
 namespace spillway::store {
+
+void ExtentMap::reserve(std::size_t inserts) {
+  while (spares_.size() < inserts)
+    spares_.emplace(spares_.empty() ? 0 : spares_.rbegin()->first + 1, 0);
+}
+
+// A range that touches no other.
+void ExtentMap::add(std::int64_t start, std::int64_t length) {
+  if (spares_.empty()) {
+    ranges_.emplace(start, length);
+    return;
+  }
+  auto node = spares_.extract(spares_.begin());
+  node.key() = start;
+  node.mapped() = length;
+  ranges_.insert(std::move(node));
+}
 
 void ExtentMap::insert(std::int64_t start, std::int64_t length) {
   SPILLWAY_CHECK(start >= 0 && length > 0, "an extent has a start and a length");
   auto next = ranges_.lower_bound(start);
   SPILLWAY_CHECK(next == ranges_.end() || start + length <= next->first,
                  "an extent was given back twice");
-  total_ += length;
   if (next != ranges_.begin()) {
     auto before = std::prev(next);
     const std::int64_t before_end = before->first + before->second;
     SPILLWAY_CHECK(before_end <= start, "an extent was given back twice");
     if (before_end == start) {
+      total_ += length;
       before->second += length;
       if (next != ranges_.end() && start + length == next->first) {
         before->second += next->second;
@@ -26,10 +44,14 @@ void ExtentMap::insert(std::int64_t start, std::int64_t length) {
     }
   }
   if (next != ranges_.end() && start + length == next->first) {
-    length += next->second;
-    next = ranges_.erase(next);
+    auto node = ranges_.extract(next);
+    node.key() = start;
+    node.mapped() += length;
+    ranges_.insert(std::move(node));
+  } else {
+    add(start, length);
   }
-  ranges_.emplace_hint(next, start, length);
+  total_ += length;
 }
 
 std::optional<std::int64_t> ExtentMap::take(std::int64_t length) {
@@ -38,8 +60,12 @@ std::optional<std::int64_t> ExtentMap::take(std::int64_t length) {
     if (range->second < length) continue;
     const std::int64_t start = range->first;
     const std::int64_t rest = range->second - length;
-    const auto after = ranges_.erase(range);
-    if (rest > 0) ranges_.emplace_hint(after, start + length, rest);
+    auto node = ranges_.extract(range);
+    if (rest > 0) {
+      node.key() = start + length;
+      node.mapped() = rest;
+      ranges_.insert(std::move(node));
+    }
     total_ -= length;
     return start;
   }
@@ -52,12 +78,17 @@ void ExtentMap::take_at(std::int64_t start, std::int64_t length) {
   --range;
   const std::int64_t end = range->first + range->second;
   SPILLWAY_CHECK(length > 0 && start + length <= end, "only what is free is taken");
-  const auto after = std::next(range);
-  if (range->first < start)
+  if (range->first < start) {
+    if (start + length < end) add(start + length, end - start - length);
     range->second = start - range->first;
-  else
-    ranges_.erase(range);
-  if (start + length < end) ranges_.emplace_hint(after, start + length, end - start - length);
+  } else {
+    auto node = ranges_.extract(range);
+    if (start + length < end) {
+      node.key() = start + length;
+      node.mapped() = end - start - length;
+      ranges_.insert(std::move(node));
+    }
+  }
   total_ -= length;
 }
 

@@ -10,8 +10,12 @@ namespace spillway::store {
 ///
 /// Example: insert(0, 10), insert(20, 10), insert(10, 10) leaves the one range [0, 30).
 /// Not thread-safe; its owner holds a lock.
+///
+/// Taking and giving back either happen or, if they throw for want of memory, do not.
 class ExtentMap {
  public:
+  /// Sets memory aside, so that `inserts` calls of insert() need none.
+  void reserve(std::size_t inserts);
   /// Gives [start, start + length) back. Requires: length > 0 and nothing of it is free already
   /// (checked: a range given back twice would be handed out twice).
   void insert(std::int64_t start, std::int64_t length);
@@ -27,7 +31,11 @@ class ExtentMap {
   std::size_t ranges() const { return ranges_.size(); }
 
  private:
-  std::map<std::int64_t, std::int64_t> ranges_;  // start -> length
+  using Ranges = std::map<std::int64_t, std::int64_t>;
+  void add(std::int64_t start, std::int64_t length);
+
+  Ranges ranges_;  // start -> length
+  Ranges spares_;  // nodes set aside
   std::int64_t total_ = 0;
 };
 

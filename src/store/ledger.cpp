@@ -1,7 +1,9 @@
 #include "store/ledger.h"
 
 #include <algorithm>
+#include <new>
 #include <set>
+#include <utility>
 
 #include "base/align.h"
 #include "base/check.h"
@@ -199,23 +201,39 @@ SectionId Ledger::enter(Plan plan) {
     sections_.reserve(std::max(wanted, 2 * sections_.capacity()));
   }
 
-  for (const auto& [size, index] : plan.new_classes) {
-    classes_[index] = SizePool(size);
-    class_of_size_[size] = index;
+  free_ids_.reserve(reservations_.size() + 1);  // for release()
+  std::int64_t first = static_cast<std::int64_t>(sections_.size());
+  std::vector<std::pair<std::uint32_t, SizePool>> changed;  // classes
+  std::map<std::int64_t, std::uint32_t> named = class_of_size_;
+  for (const auto& [size, index] : plan.new_classes) named[size] = index;
+  changed.reserve(plan.parts.size());
+  for (const auto& [index, part] : plan.parts) {
+    const auto fresh = std::find_if(plan.new_classes.begin(), plan.new_classes.end(),
+                                    [&](const auto& entry) { return entry.second == index; });
+    changed.emplace_back(
+        index, fresh != plan.new_classes.end() ? SizePool(fresh->first) : classes_[index]);
+    changed.back().second.add(part);
   }
-  for (const auto& [index, part] : plan.parts) classes_[index].add(part);
+  std::map<std::uint32_t, Reservation> entered;
+  if (ids > 0) {
+    const auto reused = free_ids_.take(ids);
+    if (reused) first = *reused;
+    try {
+      entered[static_cast<std::uint32_t>(first)] = Reservation{ids, ids, std::move(plan.parts)};
+    } catch (...) {
+      if (reused) free_ids_.insert(first, ids);
+      throw;
+    }
+  }
+
+  for (auto& [index, pool] : changed) classes_[index] = std::move(pool);
+  class_of_size_ = std::move(named);
   const std::size_t paths = ends_.size();
   for (std::size_t i = 0; i < plan.slots.size(); ++i) {
     slots_.add(plan.slots[i].size_class, plan.slots[i].rotation,
                std::span(plan.offsets).subspan(i * paths, paths));
   }
-  std::int64_t first = 0;
-  if (const auto reused = ids > 0 ? free_ids_.take(ids) : std::nullopt) {
-    first = *reused;
-  } else {
-    first = static_cast<std::int64_t>(sections_.size());
-    sections_.resize(wanted);
-  }
+  if (first == static_cast<std::int64_t>(sections_.size())) sections_.resize(wanted);
   for (std::size_t i = 0; i < plan.sections.size(); ++i) {
     const Section& section = plan.sections[i];
     sections_[static_cast<std::size_t>(first) + i] = section;
@@ -223,9 +241,7 @@ SectionId Ledger::enter(Plan plan) {
     ++live_;
     max_runs_ = std::max(max_runs_, stripe_.max_runs(body(section.payload)));
   }
-  if (ids > 0) {
-    reservations_[static_cast<std::uint32_t>(first)] = Reservation{ids, ids, std::move(plan.parts)};
-  }
+  reservations_.merge(entered);
   free_ = std::move(plan.free);
   ends_ = std::move(plan.ends);
   loads_ = std::move(plan.loads);
@@ -233,8 +249,9 @@ SectionId Ledger::enter(Plan plan) {
   return SectionId{static_cast<std::uint32_t>(first)};
 }
 
-void Ledger::release(SectionId first, std::int64_t count) {
-  std::set<std::uint32_t> touched;
+// Allocates nothing: what it frees must not depend on there being memory. enter() has set aside
+// what it takes.
+void Ledger::release(SectionId first, std::int64_t count) noexcept {
   std::int64_t at = number(first);
   for (const std::int64_t end = at + count; at < end;) {
     auto found = reservations_.upper_bound(static_cast<std::uint32_t>(at));
@@ -243,53 +260,61 @@ void Ledger::release(SectionId first, std::int64_t count) {
     Reservation& reservation = found->second;
     const std::int64_t range_end = found->first + reservation.ids;
     SPILLWAY_CHECK(at < range_end, "only what was reserved is released");
-    std::map<std::uint32_t, std::int64_t> going;  // class -> sections
     for (; at < std::min(end, range_end); ++at) {
       Section& section = sections_[static_cast<std::size_t>(at)];
       SPILLWAY_CHECK(section.state != Section::State::gone, "a section is released once");
       if (section.state == Section::State::live) {
         if (section.slot != no_slot) slots_.give_back(section.slot);
-        ++going[section.size_class];
+        SizePool::Part& part = reservation.parts.find(section.size_class)->second;
+        SizePool::Part left = part;
+        --left.sections;
+        // Which tiles are gone whole is not kept; this many at most are left.
+        left.tiles = std::min(part.tiles, left.sections);
+        classes_[section.size_class].shrink(part, left);
+        part = left;
         --live_;
       }
       section = Section{};
       --reservation.ids_left;
-    }
-    for (const auto& [index, sections] : going) {
-      SizePool::Part& part = reservation.parts[index];
-      SizePool::Part left = part;
-      left.sections -= sections;
-      // Which tiles are gone whole is not kept; this many at most are left.
-      left.tiles = std::min(part.tiles, left.sections);
-      classes_[index].shrink(part, left);
-      part = left;
-      touched.insert(index);
     }
     if (reservation.ids_left == 0) {
       free_ids_.insert(found->first, reservation.ids);
       reservations_.erase(found);
     }
   }
-  for (const std::uint32_t index : touched) trim(index);
+  trim();
   for (std::size_t path = 0; path < ends_.size(); ++path) {
     ends_[path] = free_[path].take_tail(ends_[path]);
   }
 }
 
-// Gives the space of slots that the class does not need any more back to the files.
+// Gives the space of slots that their classes do not need any more back to the files. What there
+// is no memory for is done by the next one.
+void Ledger::trim() noexcept {
+  try {
+    for (std::uint32_t index = 0; index < classes_.size(); ++index) trim(index);
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): see above
+  }
+}
+
 void Ledger::trim(std::uint32_t size_class) {
   SizePool& pool = classes_[size_class];
   const std::int64_t surplus = slots_.count(size_class) - pool.slots();
-  for (const SlotId slot : slots_.remove(size_class, surplus)) {
-    for (int path = 0; path < stripe_.paths(); ++path) {
-      const std::int64_t share = stripe_.share(path, pool.size(), slots_.rotation(slot));
-      loads_[static_cast<std::size_t>(path)] -= share;
-      if (share > 0) {
-        free_[static_cast<std::size_t>(path)].insert(slots_.offset(slot, path), share);
+  if (surplus > 0) {
+    for (ExtentMap& free : free_) free.reserve(static_cast<std::size_t>(surplus));
+    for (const SlotId slot : slots_.remove(size_class, surplus)) {
+      for (int path = 0; path < stripe_.paths(); ++path) {
+        const std::int64_t share = stripe_.share(path, pool.size(), slots_.rotation(slot));
+        loads_[static_cast<std::size_t>(path)] -= share;
+        if (share > 0) {
+          free_[static_cast<std::size_t>(path)].insert(slots_.offset(slot, path), share);
+        }
       }
     }
   }
-  if (pool.empty() && slots_.count(size_class) == 0) class_of_size_.erase(pool.size());
+  if (!pool.empty() || slots_.count(size_class) > 0) return;
+  const auto named = class_of_size_.find(pool.size());
+  if (named != class_of_size_.end() && named->second == size_class) class_of_size_.erase(named);
 }
 
 const Ledger::Section& Ledger::section(SectionId id) const {

@@ -64,10 +64,11 @@ class Ledger {
   /// beyond what 62 or 32 bits count).
   Plan plan(std::span<const std::int64_t> tiles, int sections_per_tile, int tiles_in_flight,
             int owner) const;
-  /// Brings `plan` into force. Requires: it is the last plan made, and nothing was released since.
+  /// Brings `plan` into force, or throws std::bad_alloc and changes nothing. Requires: it is the
+  /// last plan made, and nothing was released since.
   SectionId enter(Plan plan);
   /// Takes sections out of the books; the unused tail of each file is cut off `ends()`.
-  void release(SectionId first, std::int64_t count);
+  void release(SectionId first, std::int64_t count) noexcept;
   /// [bytes] that each data file must have.
   const std::vector<std::int64_t>& ends() const { return ends_; }
 
@@ -107,6 +108,7 @@ class Ledger {
   std::uint32_t free_class(const Plan& plan) const;
   void sort_into_classes(Plan& plan, std::int64_t writable) const;
   void lay_out(Plan& plan) const;
+  void trim() noexcept;
   void trim(std::uint32_t size_class);
 
   const Stripe stripe_;

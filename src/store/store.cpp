@@ -187,12 +187,12 @@ void Store::release(SectionId first, std::int64_t count) {
   Impl& impl = *impl_;
   impl.require_our_process();
   const std::lock_guard shape(impl.shape);
-  std::vector<std::int64_t> ends;
   {
     const std::lock_guard lock(impl.mutex);
     impl.ledger->release(first, count);
-    ends = impl.ledger->ends();
   }
+  // Changed only under `shape`. Nothing is allocated here: a destructor may stand behind it.
+  const std::vector<std::int64_t>& ends = impl.ledger->ends();
   for (std::size_t i = 0; i < impl.files.size(); ++i) impl.files[i]->shrink(ends[i]);
 }
 

@@ -46,7 +46,12 @@ Volume::~Volume() {
 std::int64_t Volume::add(std::int64_t bytes) {
   SPILLWAY_CHECK(bytes > 0 && bytes % alignment_ == 0, "an extent is of whole blocks");
   const std::lock_guard lock(mutex_);
-  if (const auto hole = free_.take(bytes)) return *hole;
+  // Giving it back must not fail.
+  free_.reserve(extents_ + 1);
+  if (const auto hole = free_.take(bytes)) {
+    ++extents_;
+    return *hole;
+  }
   if (bytes > (std::int64_t{1} << 60) - end_)
     throw_error(Errc::no_space, "{} more bytes are beyond every file system", bytes);
   const std::int64_t end = end_ + bytes;
@@ -59,6 +64,7 @@ std::int64_t Volume::add(std::int64_t bytes) {
       grow_to(end);  // the disk is nearly full: just what is needed
     }
   }
+  ++extents_;
   return std::exchange(end_, end);
 }
 
@@ -76,8 +82,9 @@ void Volume::grow_to(std::int64_t end) {
   allocated_ = end;
 }
 
-void Volume::release(std::int64_t address, std::int64_t bytes) {
+void Volume::release(std::int64_t address, std::int64_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
+  --extents_;
   free_.insert(address, bytes);
   end_ = free_.take_tail(end_);
 }

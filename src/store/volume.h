@@ -43,7 +43,7 @@ class Volume {
   /// and free; then nothing has changed.
   std::int64_t add(std::int64_t bytes);
   /// Requires: nothing of it is in flight.
-  void release(std::int64_t address, std::int64_t bytes);
+  void release(std::int64_t address, std::int64_t bytes) noexcept;
   /// Gives back what add() has allocated ahead of need.
   void trim();
 
@@ -70,6 +70,7 @@ class Volume {
   mutable std::mutex mutex_;  // guards what follows; held during file calls
   ExtentMap free_;            // below end_
   std::int64_t end_ = 0;
+  std::size_t extents_ = 0;     // out
   std::int64_t allocated_ = 0;  // of the line, in the files
   std::atomic<int> in_flight_{0};
 };

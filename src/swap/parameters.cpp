@@ -193,6 +193,8 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
   try {
     Lock lock(mutex_);
     fresh.id = static_cast<std::uint32_t>(tensors_.size());
+    // It may have to be taken back when there is no memory; a place that is cut takes one.
+    if (!options.init.empty()) spare_homes_.reserve(2);
     Unit& home = unit(options.unit);
     if (home.tensors.size() == home.tensors.capacity())
       home.tensors.reserve(std::max<std::size_t>(4, home.tensors.size() * 2));
@@ -245,7 +247,7 @@ void Parameters::write_initial(ParamId id, std::span<const std::byte> values) {
     const std::exception_ptr trouble = std::current_exception();
     try {
       remove_tensor(id);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       log::warning("\"{}\": parameter {} could not be taken back: {}", options_.name,
                    static_cast<std::uint32_t>(id), error.what());
     }
@@ -287,6 +289,7 @@ void Parameters::remove_tensor(ParamId id) {
                   "\"{}\": parameter \"{}\" is leased or being moved: give its leases "
                   "back before it is removed",
                   options_.name, gone.name);
+    spare_homes_.reserve(1);  // nothing may fail behind this
     while (gone.copies != nullptr) {
       Copy& copy = *gone.copies;
       copy.gone = true;

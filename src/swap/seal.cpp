@@ -215,10 +215,10 @@ void Swapper::make_leases(bool residents) {
   }
   for (auto& lease : leases_) {
     if (lease->touched_size >= table_.max_slices()) continue;
-    lease->touched = std::make_unique<std::atomic<std::uint32_t>[]>(table_.max_slices());
-    lease->touched_size = table_.max_slices();
     lease->slices.reserve(table_.max_slices());
     lease->slice_index.reserve(table_.max_slices());
+    lease->touched = std::make_unique<std::atomic<std::uint32_t>[]>(table_.max_slices());
+    lease->touched_size = table_.max_slices();
   }
 }
 

@@ -107,6 +107,10 @@ ParamId Swapper::add(std::string name, std::int64_t elements, const ParamOptions
                     "parameter \"{}\": init gives {} bytes for state \"{}\" and needs {}", name,
                     init.values.size(), init.state, table_.layout().bytes(s, elements));
     }
+    // What is added may have to be taken back when there is no memory.
+    if (!options.init.empty() && elements > 0)
+      spare_homes_.reserve(
+          static_cast<std::size_t>(elements / table_.layout().tile_elements() + 2));
     id = table_.add(std::move(name), elements, options);
   }
   try {
@@ -115,7 +119,7 @@ ParamId Swapper::add(std::string name, std::int64_t elements, const ParamOptions
     const std::exception_ptr trouble = std::current_exception();
     try {
       remove(id);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       // A dead device still has its bytes, or somebody has begun a pass: it stays, unused.
       log::warning("optimizer \"{}\": parameter {} could not be taken back: {}", options_.name,
                    static_cast<std::uint32_t>(id), error.what());
@@ -131,7 +135,8 @@ void Swapper::remove(ParamId id) {
   await_scratch(deadline_in(io_.timeout));
   Lock lock(mutex_);
   check_no_pass(lock, "remove");
-  for (std::uint32_t index : table_.remove(table_.checked(id))) {
+  spare_homes_.reserve(table_.param(table_.checked(id)).slice_count);
+  for (std::uint32_t index : table_.remove(id)) {
     TileRecord& tile = table_.tiles()[index];
     // Committed bytes that could not be written are not wanted any more.
     if (tile.lease != no_lease) release(*leases_[static_cast<std::size_t>(tile.lease)]);

@@ -169,6 +169,7 @@ ParamId Table::add(std::string name, std::int64_t elements, const ParamOptions& 
   grow(home.offsets, offsets.size());
   grow(home.tiles, fresh.size());
   grow(tiles_, fresh.size());
+  dead_.reserve(tiles_.capacity());
   home.used.reserve(count);
   home.reserved.reserve(count);
   reserve(fresh, home, param.name);
@@ -265,12 +266,13 @@ void Table::close_tails() {
   }
 }
 
-std::vector<std::uint32_t> Table::remove(ParamId id) {
+// Allocates nothing: add() undoes itself with it when there is no memory.
+std::span<const std::uint32_t> Table::remove(ParamId id) {
   ParamRecord& gone = param(checked(id));
+  UnitRecord& home = unit(gone.unit);
+  dead_.clear();
   gone.live = false;
   elements_ -= gone.elements;
-  UnitRecord& home = unit(gone.unit);
-  std::vector<std::uint32_t> dead;
   for (std::size_t t = 0; t < home.tiles.size(); ++t) {
     TileRecord& tile = tiles_[home.tiles[t]];
     if (tile.first_slice + tile.slice_count <= gone.first_slice ||
@@ -283,10 +285,10 @@ std::vector<std::uint32_t> Table::remove(ParamId id) {
     tile.live = false;
     if (!tile.resident) store_->release(tile.sections, states());
     if (t + 1 == home.tiles.size()) home.tail_open = false;
-    dead.push_back(home.tiles[t]);
+    dead_.push_back(home.tiles[t]);
   }
   std::erase_if(home.tiles, [&](std::uint32_t tile) { return !tiles_[tile].live; });
-  return dead;
+  return dead_;
 }
 
 std::int64_t Table::payload(const TileRecord& tile, int s) const {

@@ -98,7 +98,7 @@ class Table {
   /// invalid_argument, no_space (naming the parameter); then nothing has changed.
   ParamId add(std::string name, std::int64_t elements, const ParamOptions& options);
   /// Returns the tiles that have no parameter any more.
-  std::vector<std::uint32_t> remove(ParamId id);
+  std::span<const std::uint32_t> remove(ParamId id);
   /// Closes the tiles that still take parameters and gives back what was reserved beyond need.
   void close_tails();
 
@@ -151,6 +151,7 @@ class Table {
   std::vector<UnitRecord> units_;
   std::vector<ParamRecord> params_;
   std::vector<TileRecord> tiles_;
+  std::vector<std::uint32_t> dead_;  // of remove(): with room for all tiles
   std::uint32_t max_slices_ = 0;
   std::int64_t elements_ = 0;
 };

@@ -7,21 +7,22 @@
 #include <cerrno>
 #include <charconv>
 
+#include "sys/file.h"
+
 namespace spillway::sys {
 
 std::string read_text(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return {};
+  const UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!fd) return {};
   std::string text;
   std::array<char, 16384> piece{};
   for (;;) {
-    const auto got = ::read(fd, piece.data(), piece.size());
+    const auto got = ::read(fd.get(), piece.data(), piece.size());
     if (got > 0)
       text.append(piece.data(), static_cast<std::size_t>(got));
     else if (got == 0 || errno != EINTR)
       break;
   }
-  ::close(fd);
   return text;
 }
 

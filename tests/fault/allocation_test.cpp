@@ -210,7 +210,7 @@ TEST_P(AllocationTest, EachCallMayFailAndBeMadeAgain) {
        }},
       {"units",
        [](Calls& job) {
-         const std::string label = "more" + std::to_string(name++);
+         const std::string label = "one more unit";
          job.optimizer.add_unit(label);
          job.weights.add_unit(label);
        }},

@@ -19,6 +19,7 @@ namespace spillway {
 
 class Context;
 class Lease;
+class ParameterSwapper;
 namespace swap {
 struct Lease;
 struct PassState;
@@ -66,10 +67,25 @@ struct Initial {
   std::span<const std::byte> values;  ///< elements / elements_per_value values
 };
 
+/// First values of one state from a parameter of a parameter swapper: a master from the 16-bit
+/// copy that forward and backward use. As many elements, of the state's dtype, or f16 or bf16 for
+/// an f32 state: every value is kept exactly.
+///
+/// Tile by tile, through the pipeline: when a pass first reads the state (`fast_init`), else when
+/// the swapper is sealed. Until then the parameter must hold the values that are wanted, and its
+/// swapper must live. A step may overwrite it slice by slice, attached to the tile. A pass that
+/// only writes the state reads nothing of it, and reset() forgets it.
+struct InitialFrom {
+  std::string state;
+  ParameterSwapper* swapper = nullptr;
+  ParamId param{};  ///< of `swapper`
+};
+
 struct ParamOptions {
   UnitId unit = default_unit;
-  std::uint64_t tag = 0;           ///< the engine's: comes back in every slice
-  std::vector<Initial> init = {};  ///< sugar for write_state() after add()
+  std::uint64_t tag = 0;               ///< the engine's: comes back in every slice
+  std::vector<Initial> init = {};      ///< sugar for write_state() after add()
+  std::vector<InitialFrom> from = {};  ///< no I/O in add()
   std::vector<Adopted> adopt = {};
 };
 
@@ -161,8 +177,9 @@ class Run {
   /// The next tile, or nullopt when all have been visited and every committed one is safely
   /// written. (Tiles still held are not waited for; call again after committing them.)
   /// Throws Error:
-  ///  - io_error, no_space, corrupt, ...: a read failed, or a committed tile could not be written
-  ///    (its bytes are kept in memory; begin() with the same step finishes it);
+  ///  - io_error, no_space, corrupt, ...: a read failed (of the tile, or of a parameter that its
+  ///    first values come from), or a committed tile could not be written (its bytes are kept in
+  ///    memory; begin() with the same step finishes it);
   ///  - would_deadlock: max(1, buffer_count - 1) tiles are held already;
   ///  - timeout: nothing moved for `io.timeout` seconds; lists what is in flight;
   ///  - StepError: a tile was dropped half changed.
@@ -220,7 +237,7 @@ class OptimizerSwapper {
 
   /// Allocates and checks the plan now instead of at first use. Throws Error does_not_fit with the
   /// sum written out, memlock_limit, out_of_memory, no_space. Without fast_init, also writes the
-  /// initial values of all states.
+  /// initial values of all states. Seals the parameter swappers that `from` names as well.
   void seal();
 
   Run begin(const Pass& pass);

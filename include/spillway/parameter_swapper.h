@@ -23,6 +23,7 @@ namespace swap {
 struct Hold;
 struct Intake;
 class Parameters;
+class Swapper;
 }  // namespace swap
 
 /// What a fetch is for.
@@ -266,6 +267,7 @@ class ParameterSwapper {
   ParameterStats stats() const;
 
  private:
+  friend class swap::Swapper;
   void check_dtype(ParamId param, DType dtype) const;
   std::shared_ptr<swap::Parameters> parameters_;
 };

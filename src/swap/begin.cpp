@@ -82,6 +82,7 @@ PassState* Swapper::begin(const Pass& request, const Internal* internal) {
     pass->from = internal->from;
     pass->to = internal->to;
     pass->first_tile = internal->first_tile;
+    pass->sealing = internal->sealing;
   }
 
   pass->upcoming.reserve(static_cast<std::size_t>(buffers_) * table_.max_slices());

@@ -45,6 +45,9 @@ struct Lease {
   std::array<std::byte*, max_states> section{};  // where each state starts
   std::uint32_t reads = 0;                       // states that were read from the store
   std::uint32_t writes = 0;                      // states on their way to it
+  // States that have never been written, with first values that come from parameters; and those of
+  // them that were left undefined, because this pass only writes them.
+  std::uint32_t sourced = 0, unfilled = 0;
   std::array<std::uint64_t, max_states> seals{};
   int attempts = 0;  // of the write
   std::optional<Error> error;
@@ -72,6 +75,7 @@ struct PassState {
   std::int64_t from = 0, to = INT64_MAX;
   std::vector<UnitId> units;
   std::uint32_t first_tile = 0;  // only tiles from here on (initial values of new ones)
+  bool sealing = false;          // it writes the initial values
 
   struct Cursor {
     std::size_t unit = 0, tile = 0;
@@ -81,6 +85,7 @@ struct PassState {
   };
   Cursor hand;   // the next tile for next()
   Cursor ahead;  // the next tile to read
+  Cursor asked;  // the next tile whose sources are to be prefetched
 
   int held = 0, reading = 0, writing = 0;
   bool closed = false;     // its Run is gone

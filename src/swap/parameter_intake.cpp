@@ -7,6 +7,7 @@
 #include "base/current_error.h"
 #include "base/throw.h"
 #include "swap/parameters.h"
+#include "swap/widen.h"
 
 namespace spillway::swap {
 
@@ -59,13 +60,14 @@ ReadInto Parameters::read_into(ParamId id, std::span<std::byte> to, Range range)
   return ReadInto(intake.release());
 }
 
-void Parameters::copy_out(ParamId id, std::span<std::byte> to, const Range& range) {
+// Calls `visit(bytes, first)` for the range, one lease after the other; `first` is the first
+// element of each, from the range's on. `counts`: they are uses in the order of a pass.
+template <typename Visit>
+void Parameters::for_each_part(ParamId id, const Range& range, bool counts, Visit visit) {
   std::int64_t step = range.count;
-  std::int64_t element = 0;
   {
     Lock lock(mutex_);
     const Tensor& one = tensor(id);
-    element = width(one.dtype);
     const Blocks blocks{range.offset / block_, blocks_of(range.offset + range.count)};
     if (!here_or_coming(one, blocks)) step = std::min(step, copy_step(one));
   }
@@ -75,11 +77,34 @@ void Parameters::copy_out(ParamId id, std::span<std::byte> to, const Range& rang
     const std::int64_t end =
         std::min(range.offset + range.count, step >= range.count ? range.offset + range.count
                                                                  : align_down(from + step, block_));
-    const Lease lease = fetch(id, Access::read, {from, end - from});
-    const std::span<const std::byte> bytes = lease.tensors()[0].raw();
-    std::memcpy(to.data() + done * element, bytes.data(), bytes.size());
+    Lock lock(mutex_);
+    Request request = request_for(id, Access::read, {from, end - from});
+    request.whole = request.whole && counts;
+    const Lease lease = fetch(lock, request);
+    lock.unlock();
+    visit(lease.tensors()[0].raw(), done);
     done += end - from;
   }
+}
+
+void Parameters::copy_out(ParamId id, std::span<std::byte> to, const Range& range) {
+  const std::int64_t element = width(dtype(id));
+  for_each_part(id, range, true, [&](std::span<const std::byte> bytes, std::int64_t first) {
+    std::memcpy(to.data() + first * element, bytes.data(), bytes.size());
+  });
+}
+
+void Parameters::read_as(ParamId id, DType wanted, std::span<std::byte> to, Range range) {
+  seal();
+  poll_fences();
+  const DType own = dtype(id);
+  for_each_part(id, range, false, [&](std::span<const std::byte> bytes, std::int64_t first) {
+    const std::size_t values = bytes.size() / static_cast<std::size_t>(width(own));
+    widen(bytes, own,
+          to.subspan(static_cast<std::size_t>(first * width(wanted)),
+                     values * static_cast<std::size_t>(width(wanted))),
+          wanted);
+  });
 }
 
 bool Parameters::being_written(const Part& part) const {

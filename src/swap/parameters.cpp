@@ -119,6 +119,12 @@ std::int64_t Parameters::elements(ParamId id) {
   return tensor(id).elements;
 }
 
+DType Parameters::dtype(ParamId id) {
+  house_->check_process();
+  Lock lock(mutex_);
+  return tensor(id).dtype;
+}
+
 void Parameters::check_dtype(ParamId id, DType dtype) {
   house_->check_process();
   Lock lock(mutex_);

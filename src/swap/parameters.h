@@ -57,6 +57,9 @@ class Parameters {
   Residence where(ParamId id);
   void begin_pass(std::string_view name);
   ReadInto read_into(ParamId id, std::span<std::byte> to, Range range);
+  /// Committed values of a range as `dtype` holds them (see widen.h), a part of the pool at a time.
+  /// No use in the order of a pass, and nothing enters the cache for it.
+  void read_as(ParamId id, DType dtype, std::span<std::byte> to, Range range);
   bool ready(Intake& intake);
   void wait(Intake& intake);
   void end(Intake* intake) noexcept;
@@ -66,6 +69,7 @@ class Parameters {
   void release(Hold& hold) noexcept;
   void release_after(Hold& hold, Fence fence);
 
+  DType dtype(ParamId id);
   void check_dtype(ParamId id, DType dtype);
   const std::string& name(ParamId id);
   std::int64_t elements(ParamId id);
@@ -224,6 +228,8 @@ class Parameters {
 
   // parameter_intake.cpp: read_into
   bool straight(const Tensor& tensor, const Range& range, std::span<std::byte> to) const;
+  template <typename Visit>
+  void for_each_part(ParamId id, const Range& range, bool counts, Visit visit);
   void copy_out(ParamId id, std::span<std::byte> to, const Range& range);
   bool being_written(const Part& part) const;
   void read_straight(Lock& lock, Request& request, Intake& intake);

@@ -104,6 +104,7 @@ std::int64_t Swapper::home_bytes(const TileRecord& tile) const {
 void Swapper::seal() {
   house_->check_process();
   std::lock_guard sealing(seal_mutex_);
+  seal_sources();
   std::size_t first_new = 0;
   {
     Lock lock(mutex_);
@@ -223,7 +224,7 @@ void Swapper::make_leases(bool residents) {
 }
 
 // Without fast_init every state is on its device from the start, as a run that must not be
-// surprised by a first write later wants it.
+// surprised by a first write later wants it: constants, and what comes from parameters.
 void Swapper::write_initial_values(std::size_t first_new_tile) {
   Pass request;
   std::vector<std::string> names;
@@ -237,7 +238,7 @@ void Swapper::write_initial_values(std::size_t first_new_tile) {
     while (auto tile = next(*pass)) {
       for (const Slice& slice : tile->slices())
         for (const State& state : table_.layout().states())
-          slice.raw(state.name, state.dtype, true);  // prepare() has put the constants there
+          slice.raw(state.name, state.dtype, true);  // prepare() has filled them
       tile->commit();
     }
   } catch (...) {

@@ -93,27 +93,32 @@ class Swapper {
   void settle(PassState& pass);
   void settle_step(UnitRecord& unit, bool failed);
 
-  // pass.cpp
+  // visit.cpp
   bool selects(const PassState& pass, const SliceRecord& slice) const;
   bool yields(const PassState& pass, const SliceRecord& slice) const;
   bool visits(const PassState& pass, const TileRecord& tile) const;
   TileRecord* find(const PassState& pass, PassState::Cursor& at, std::uint32_t& index);
-  Lease* claim(Lock& lock, PassState& pass);
-  Lease& take_buffer(Lock& lock, PassState& pass);
+
+  // buffers.cpp
+  [[noreturn]] void timed_out(const char* what) const;
   int most_held() const;
   Lease* free_lease(bool resident);
-  bool revoke_prefetch(const PassState& pass);
   void assign(Lease& lease, PassState& pass, std::uint32_t tile);
+  void release(Lease& lease) noexcept;
+  bool revoke_prefetch(const PassState& pass);
+  Lease& take_buffer(Lock& lock, PassState& pass);
+
+  // read.cpp
   void start_read(Lease& lease, io::Service service);
   void read_ahead(PassState& pass);
   void read_ahead_all();
+  static void read_done(store::Transfer& transfer, void* context);
+
+  // next.cpp
+  Lease* claim(Lock& lock, PassState& pass);
   void prepare(Lease& lease);
   void build_slices(Lease& lease);
   void drain(Lock& lock, PassState& pass);
-  void release(Lease& lease) noexcept;
-  void returned(PassState* pass) noexcept;
-  void mark_committed(Lease& lease, std::uint32_t states);
-  void start_write(Lease& lease) noexcept;
   void check_healthy(const PassState& pass) const;
   void fail(PassState& pass) const noexcept;
   template <typename Ready>
@@ -124,17 +129,31 @@ class Swapper {
     stall += seconds_between(start, Clock::now());
     if (!in_time) timed_out(what);
   }
-  [[noreturn]] void timed_out(const char* what) const;
-  static void read_done(store::Transfer& transfer, void* context);
+
+  // commit.cpp
+  void returned(PassState* pass) noexcept;
+  void check_all_written(const Lease& lease, std::uint32_t changed) const;
+  void mark_committed(Lease& lease, std::uint32_t states);
+  void start_write(Lease& lease) noexcept;
   static void write_done(store::Transfer& transfer, void* context);
   Error error_of(const store::Transfer& transfer) const noexcept;
   Error explain(const Lease& lease, const char* doing) const noexcept;
 
-  // state.cpp
+  // initial.cpp
+  std::vector<Source> sources_of(const std::string& name, std::int64_t elements,
+                                 const ParamOptions& options) const;
+  const Source* source_of(ParamId param, int s) const;
+  bool needs_first(const PassState& pass, const SliceRecord& slice, std::uint32_t bit) const;
+  void take_first(const Source& source, const std::string& what, DType dtype, std::int64_t offset,
+                  std::span<std::byte> to) const;
+  std::string describe_state(const TileRecord& tile, int s) const;
+  void fill_unwritten(Lease& lease, std::uint32_t states);
+  void prefetch_sources(Lock& lock, PassState& pass);
+  void seal_sources();
+
+  // state.cpp, read_state.cpp
   std::byte* slice_bytes(const Lease& lease, std::uint32_t unit_slice, int s) const;
   void home_sections(const TileRecord& tile, std::array<std::byte*, max_states>& at) const;
-  void fill_unwritten(const TileRecord& tile, const std::array<std::byte*, max_states>& section,
-                      std::uint32_t states);
   void read_slice(std::uint32_t tile, std::uint32_t slice, int s, std::int64_t first,
                   std::span<std::byte> to);
   void read_section(Lock& lock, std::uint32_t tile, int s);
@@ -158,6 +177,7 @@ class Swapper {
   mutable std::mutex mutex_;
   std::condition_variable moved_;
   Table table_;
+  bool sourced_ = false;  // some first values come, or came, from parameters
   bool sealed_once_ = false;
   std::size_t sealed_tiles_ = 0;
   std::vector<std::unique_ptr<PassState>> passes_;

@@ -328,7 +328,8 @@ std::string Table::describe(const TileRecord& tile) const {
 std::int64_t Table::metadata_bytes() const {
   std::size_t bytes =
       params_.capacity() * sizeof(ParamRecord) + tiles_.capacity() * sizeof(TileRecord);
-  for (const ParamRecord& record : params_) bytes += record.name.capacity();
+  for (const ParamRecord& record : params_)
+    bytes += record.name.capacity() + record.sources.capacity() * sizeof(Source);
   for (const UnitRecord& home : units_)
     bytes += sizeof home + home.slices.capacity() * sizeof(SliceRecord) +
              home.offsets.capacity() * sizeof(std::uint32_t) +

@@ -8,6 +8,7 @@
 
 #include "store/store.h"
 #include "swap/layout.h"
+#include "swap/source.h"
 
 #include "spillway/optimizer_swapper.h"
 
@@ -67,6 +68,7 @@ struct ParamRecord {
   std::uint32_t first_slice = 0;  // in Unit::slices; a parameter's slices stand together
   std::uint32_t slice_count = 0;
   std::vector<std::byte*> adopted;  // one per state, or empty
+  std::vector<Source> sources;      // one per state, or empty
 };
 
 struct UnitRecord {

@@ -33,7 +33,7 @@ struct OffloadOptimizerConfig {
   bool pin_memory = false;
   bool pipeline_read = false;   ///< read tiles ahead of the compute
   bool pipeline_write = false;  ///< write tiles behind the compute
-  bool fast_init = false;       ///< states that start at a constant are not written at the start
+  bool fast_init = false;       ///< first values are made when first read, not written at the start
   double ratio = 1.0;           ///< share of the state that is offloaded, [0, 1]
 
   /// DeepSpeed derives it from the two flags; so do we.

@@ -413,12 +413,30 @@ void Parameters::take(Request& request, PoolRun* run) noexcept {
       stats_.bytes_fetched += footprint(*part.tensor, part.blocks);
 }
 
+// Some blocks of a copy are going to be old: it keeps what lies behind them, else what lies before.
+// So a tensor that is changed piece by piece is read once. False: nothing is left, or it is in use
+// (by more than `users`), or has something to be written.
+bool Parameters::keep_rest(Copy& copy, const Blocks& old, int users) const {
+  if (copy.users > users || copy.coming() || copy.error || !copy.dirty.empty() || copy.writing)
+    return false;
+  if (old.last < copy.blocks.last) {
+    copy.data = at(copy, old.last);
+    copy.blocks.first = old.last;
+    return true;
+  }
+  if (copy.blocks.first < old.first) {
+    copy.blocks.last = old.first;
+    return true;
+  }
+  return false;
+}
+
 // What others have read of these blocks is about to be old.
 void Parameters::supersede_clean(const Part& part) noexcept {
   for (Copy *copy = part.tensor->copies, *next = nullptr; copy != nullptr; copy = next) {
     next = copy->next;
     if (copy == part.shared || !copy->blocks.meets(part.blocks) || !copy->dirty.empty() ||
-        copy->writing)
+        copy->writing || keep_rest(*copy, part.blocks, 0))
       continue;
     copy->gone = true;
     if (copy->users == 0) free_copy(*copy);
@@ -452,6 +470,7 @@ void Parameters::fill(Lock& lock, Request& request) {
     // What is overwritten whole may have been wrong.
     if (part.shared != nullptr && (old || part.shared->blocks != part.blocks))
       make_checked(lock, request, *part.shared);
+    if (request.whole && !part.exclusive) move_in(lock, part);
     if (part.own == nullptr || !old) continue;
     if (part.shared == nullptr && part.tensor->home == nullptr) {
       if (!part.own->checked) check_own(lock, part);
@@ -466,6 +485,33 @@ void Parameters::fill(Lock& lock, Request& request) {
     lock.lock();
   }
   build_views(hold);
+}
+
+// As long as no order is known, what a fetch finds in a buffer of the pool enters the cache by a
+// copy. Else a first pass over what has just been written would leave the cache empty, and the
+// second one would read all of it. (Where an order is known, what is in the pool was refused.)
+void Parameters::move_in(Lock& lock, Part& part) {
+  Tensor& tensor = *part.tensor;
+  Copy* const old = part.shared;
+  if (volume_ == nullptr || old == nullptr || old->run == nullptr || tensor.cached != nullptr ||
+      part.refused || old->blocks != part.blocks || cache_.forecast().known())
+    return;
+  // What is newer than the store stays the only copy that is.
+  if (!old->dirty.empty() || old->writing || old->failed || old->gone) return;
+  if (admit(tensor, 0) != Admission::in) return;
+  Copy& fresh = *tensor.cached;
+  use(fresh);
+  ++fresh.reading;  // for everybody else
+  const auto size = static_cast<std::size_t>(footprint(tensor, part.blocks));
+  lock.unlock();  // the one is leased for reading, the other pinned: both stay as they are
+  std::memcpy(fresh.data, old->data, size);
+  lock.lock();
+  --fresh.reading;
+  fresh.checked = true;
+  part.shared = &fresh;
+  old->gone = true;
+  unuse(*old);
+  moved_.notify_all();
 }
 
 void Parameters::await(Lock& lock, Request& request, const Copy& copy) {
@@ -614,6 +660,7 @@ void Parameters::supersede(Part& part) noexcept {
   for (Copy *copy = part.tensor->copies, *next = nullptr; copy != nullptr; copy = next) {
     next = copy->next;
     if (!copy->blocks.meets(part.blocks) || copy->gone) continue;
+    if (keep_rest(*copy, part.blocks, copy == part.shared ? 1 : 0)) continue;
     copy->gone = true;
     if (copy->queued || copy->failed) {
       copy->queued = copy->failed = false;

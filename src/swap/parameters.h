@@ -197,10 +197,12 @@ class Parameters {
   void forget_found(Hold& hold) noexcept;
   [[noreturn]] void throw_does_not_fit(const Request& request, std::int64_t total) const;
   void take(Request& request, PoolRun* run) noexcept;
+  bool keep_rest(Copy& copy, const Blocks& old, int users) const;
   void supersede_clean(const Part& part) noexcept;
   std::array<std::int64_t, 2> edges(const Part& part) const;
   void read_edges(const Part& part) noexcept;
   void fill(Lock& lock, Request& request);
+  void move_in(Lock& lock, Part& part);
   void await(Lock& lock, Request& request, const Copy& copy);
   void check_own(Lock& lock, Part& part);
   void build_views(Hold& hold);

@@ -1,0 +1,291 @@
+// Parameters on a disk that fails: what cannot be read says which tensor and where; what cannot be
+// written stays in memory, is served from there, and is written when the disk is well again.
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstring>
+#include <random>
+
+#include "swap/contents.h"
+#include "swap/fake_house.h"
+#include "swap/parameter_fixture.h"
+
+namespace spillway::test {
+namespace {
+
+using io::FakeDevice;
+using io::FakeOp;
+using io::Op;
+
+// Several blocks, one, a little more than one, and hardly any.
+const std::vector<std::int64_t> sizes{20'000, 4096, 5000, 3};
+
+struct Rig {
+  std::int64_t pool;
+  Scratch scratch;
+  std::shared_ptr<FakeDevice> device = std::make_shared<FakeDevice>(4 * 1024 * 1024);
+  Context context;
+  ParameterSwapper swapper;
+  UnitId unit;
+  std::vector<ParamId> ids;
+  std::vector<std::int64_t> versions;
+
+  explicit Rig(std::int64_t cap, std::int64_t count = 8)
+      : pool(count * 64 * 1024),
+        context(context_in(std::make_shared<FakeHouse>(config(scratch, cap, count), device))),
+        swapper(context, {.name = "weights"}),
+        unit(swapper.add_unit("layer")) {
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      ids.push_back(
+          swapper.add("w" + std::to_string(i), sizes[i], DType::f32, {.unit = unit, .tag = i}));
+      versions.push_back(1);
+      put(swapper, ids[i], i, 1);
+    }
+    on_disk();
+  }
+  static Config config(const Scratch& scratch, std::int64_t cap, std::int64_t count) {
+    Config config = parameter_config(OffloadDevice::nvme, scratch.path(), count, 64 * 1024, cap);
+    config.offload_optimizer.nvme_path = {scratch.path()};  // the house opens its store there
+    return config;
+  }
+  /// Writes all of it and displaces what lies in the pool.
+  void on_disk() {
+    swapper.flush();
+    const ParamId large = swapper.add("large", pool, DType::u8);
+    { const Lease all = swapper.fetch(large, Access::overwrite); }
+    swapper.remove(large);
+  }
+  void fail_at(std::int64_t n, int error, bool lasting, std::optional<Op> kind = std::nullopt) {
+    const std::int64_t at = device->started() + n;
+    device->plan([=](const FakeOp& op) -> std::int64_t {
+      const bool hit = lasting ? op.number >= at : op.number == at;
+      return hit && (!kind || op.op == *kind) ? -error : op.bytes;
+    });
+  }
+  void mend() { device->plan({}); }
+  void expect_all(const std::string& when) {
+    const Lease all = swapper.fetch(unit);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const auto got = all.tensors()[i].as<const float>();
+      EXPECT_EQ(std::vector<float>(got.begin(), got.end()), values(i, 0, sizes[i], versions[i]))
+          << when << ": w" << i;
+    }
+  }
+  /// On the device itself, where they lie one behind the other on pages.
+  void expect_on_disk(const std::string& when) {
+    swapper.flush();
+    EXPECT_EQ(swapper.stats().unwritten_bytes, 0);
+    std::int64_t at = 0;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      std::vector<float> got(static_cast<std::size_t>(sizes[i]));
+      std::memcpy(got.data(), device->memory().data() + at, got.size() * 4);
+      EXPECT_EQ(got, values(i, 0, sizes[i], versions[i])) << when << ": w" << i;
+      at += (sizes[i] * 4 + 4095) / 4096 * 4096;
+    }
+  }
+};
+
+void expect_words(const std::string& text, std::initializer_list<const char*> words) {
+  for (const char* word : words)
+    EXPECT_NE(text.find(word), std::string::npos) << word << " is missing in: " << text;
+}
+
+class ParameterFaultTest : public ::testing::TestWithParam<std::int64_t> {};
+
+INSTANTIATE_TEST_SUITE_P(Caps, ParameterFaultTest, ::testing::Values(0, 6000, 100'000),
+                         [](const auto& one) { return "cap" + std::to_string(one.param); });
+
+TEST_P(ParameterFaultTest, EachReadOfAUnitFailsOnce) {
+  for (std::int64_t n = 0;; ++n) {
+    SCOPED_TRACE("read " + std::to_string(n));
+    Rig rig(GetParam());
+    const std::int64_t before = rig.device->started();
+    rig.fail_at(n, EIO, false);
+    std::string text;
+    const auto code = error_of([&] { rig.swapper.fetch(rig.unit); }, &text);
+    if (rig.device->started() <= before + n) {
+      EXPECT_FALSE(code);
+      EXPECT_GT(n, 0);
+      break;
+    }
+    EXPECT_EQ(code, Errc::io_error);
+    expect_words(text, {"weights", "\"w", "cannot be read", "offset", "spillway"});
+    rig.expect_all("fetched again");
+    EXPECT_EQ(rig.swapper.stats().unwritten_bytes, 0);
+  }
+}
+
+TEST_P(ParameterFaultTest, ReadsFailForEverAndComeBack) {
+  Rig rig(GetParam());
+  rig.fail_at(0, EIO, true, Op::read);
+  std::string text;
+  for (int twice = 0; twice < 2; ++twice)
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      rig.swapper.prefetch(rig.ids[i]);
+      for (const Access access : {Access::read, Access::update}) {
+        EXPECT_EQ(error_of([&] { rig.swapper.fetch(rig.ids[i], access); }, &text), Errc::io_error);
+        expect_words(text, {"\"w", "offset"});
+      }
+      EXPECT_FALSE(rig.swapper.try_fetch(rig.ids[i]).has_value());
+    }
+  put(rig.swapper, rig.ids[1], 1, 2);  // an overwrite reads nothing
+  rig.versions[1] = 2;
+  rig.mend();
+  rig.expect_all("the disk is well again");
+}
+
+TEST_P(ParameterFaultTest, EachReadOfReadIntoFailsOnce) {
+  for (const std::size_t skew : {std::size_t{0}, std::size_t{16}})  // straight, and through leases
+    for (std::int64_t n = 0;; ++n) {
+      SCOPED_TRACE("read " + std::to_string(n) + " skew " + std::to_string(skew));
+      Rig rig(GetParam());
+      const std::int64_t before = rig.device->started();
+      std::vector<float> memory(20'000 + 2048, -7.0f);
+      const auto page = reinterpret_cast<std::uintptr_t>(memory.data()) / 4096 * 4096 + 4096;
+      const std::size_t first = (page - reinterpret_cast<std::uintptr_t>(memory.data())) / 4 + skew;
+      const std::span<float> to = std::span(memory).subspan(first, 20'000);
+      rig.fail_at(n, EIO, false);
+      std::string text;
+      const auto code = error_of([&] { rig.swapper.read_into(rig.ids[0], to).wait(); }, &text);
+      if (rig.device->started() <= before + n) {
+        EXPECT_FALSE(code);
+        break;
+      }
+      EXPECT_EQ(code, Errc::io_error);
+      expect_words(text, {"w0", "offset"});
+      rig.swapper.read_into(rig.ids[0], to).wait();
+      EXPECT_TRUE(std::equal(to.begin(), to.end(), values(0, 0, 20'000, 1).begin()));
+      EXPECT_EQ(memory[first + 20'000], -7.0f) << "never past the span";
+    }
+}
+
+// A write that fails is tried again; nobody notices.
+TEST_P(ParameterFaultTest, EachWriteFailsOnce) {
+  for (std::int64_t n = 0;; ++n) {
+    SCOPED_TRACE("operation " + std::to_string(n));
+    Rig rig(GetParam());
+    rig.expect_all("before");  // into the cache, as far as it goes
+    const std::int64_t before = rig.device->started();
+    rig.fail_at(n, ENOSPC, false, Op::write);
+    for (std::size_t i = 0; i < sizes.size(); ++i) put(rig.swapper, rig.ids[i], i, 2);
+    rig.versions.assign(sizes.size(), 2);
+    rig.swapper.flush();
+    const bool over = rig.device->started() <= before + n;
+    rig.mend();
+    rig.expect_all("after the flush");
+    rig.expect_on_disk("on the disk");
+    if (over) break;
+  }
+}
+
+// Nothing can be written for a while: flush() says so by name, twice; the bytes are served from
+// memory, superseded by newer ones, and are all there in the end.
+TEST_P(ParameterFaultTest, WritesFailForEverAndLoseNothing) {
+  Rig rig(GetParam(), 16);
+  rig.expect_all("before");
+  rig.fail_at(0, ENOSPC, true, Op::write);
+  for (std::int64_t version = 2; version <= 3; ++version) {
+    for (std::size_t i = 0; i < sizes.size(); ++i) put(rig.swapper, rig.ids[i], i, version);
+    rig.versions.assign(sizes.size(), version);
+    std::string text;
+    EXPECT_EQ(error_of([&] { rig.swapper.flush(); }, &text), Errc::no_space);
+    expect_words(text, {"weights", "\"w", "cannot be written", "kept in memory", "offset"});
+    EXPECT_GT(rig.swapper.stats().unwritten_bytes, 0);
+    rig.expect_all("the disk is full");
+    std::vector<float> got(5000);
+    rig.swapper.read_into(rig.ids[2], std::span(got)).wait();
+    EXPECT_EQ(got, values(2, 0, 5000, version));
+  }
+  rig.mend();
+  rig.expect_on_disk("the disk is well again");
+}
+
+// A range of a cached tensor is dirty and cannot be written when it has to make room.
+TEST_P(ParameterFaultTest, ARangeThatCannotBeWrittenStays) {
+  Rig rig(GetParam(), 16);
+  rig.expect_all("before");
+  rig.fail_at(0, EIO, true, Op::write);
+  put(rig.swapper, rig.ids[0], 0, 5, {4096, 8192});
+  std::vector<float> expected = values(0, 0, 20'000, 1);
+  fill(std::span(expected).subspan(4096, 8192), 0, 4096, 5);
+  EXPECT_EQ(error_of([&] { rig.swapper.flush(); }), Errc::io_error);
+  for (int round = 0; round < 3; ++round) {
+    for (std::size_t i = 1; i < sizes.size(); ++i)
+      EXPECT_FALSE(error_of([&] { rig.swapper.fetch(rig.ids[i]); }));
+    EXPECT_EQ(copy_of(rig.swapper.fetch(rig.ids[0], Access::read, {4096, 8192})),
+              values(0, 4096, 8192, 5));
+  }
+  rig.mend();
+  rig.on_disk();
+  EXPECT_EQ(copy_of(rig.swapper.fetch(rig.ids[0])), expected);
+}
+
+// What cannot be written holds the whole pool: whoever needs room learns why, and goes on when the
+// disk is well again.
+TEST(ParameterFaultPoolTest, AFullPoolOfUnwrittenBytesSaysWhy) {
+  Rig rig(0, 8);
+  const ParamId large = rig.swapper.add("large", 8 * 16 * 1024, DType::f32);
+  rig.fail_at(0, ENOSPC, true, Op::write);
+  put(rig.swapper, large, 9, 1);
+  std::string text;
+  EXPECT_EQ(error_of([&] { rig.swapper.fetch(rig.unit); }, &text), Errc::no_space);
+  expect_words(text, {"\"large\"", "flush()"});
+  EXPECT_EQ(rig.swapper.prefetch(rig.unit), 0);
+  rig.mend();
+  rig.expect_all("the disk is well again");
+  EXPECT_EQ(copy_of(rig.swapper.fetch(large)), values(9, 0, 8 * 16 * 1024, 1));
+}
+
+// The same random calls again and again, and each time another operation of theirs fails. Errors
+// are typed, change nothing by themselves, and in the end every committed byte is on the disk.
+TEST_P(ParameterFaultTest, RandomCallsSurviveEachFailure) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  for (std::int64_t n = 0; !HasFailure(); ++n) {
+    SCOPED_TRACE("operation " + std::to_string(n));
+    Rig rig(GetParam());
+    std::mt19937 random(seed);
+    const std::int64_t before = rig.device->started();
+    rig.fail_at(n, n % 2 == 0 ? EIO : ENOSPC, false);
+    for (int i = 0; i < 40; ++i) {
+      const std::size_t p = random() % sizes.size();
+      const auto what = random() % 6;
+      const auto code = error_of([&] {
+        switch (what) {
+          case 0: {
+            const Lease lease = rig.swapper.fetch(rig.ids[p]);
+            ASSERT_EQ(copy_of(lease), values(p, 0, sizes[p], rig.versions[p]));
+            break;
+          }
+          case 1: {
+            Lease lease = rig.swapper.fetch(rig.ids[p], Access::update);
+            ASSERT_EQ(copy_of(lease), values(p, 0, sizes[p], rig.versions[p]));
+            fill(lease.as<float>(), p, 0, rig.versions[p] + 1);
+            lease.commit();
+            ++rig.versions[p];
+            break;
+          }
+          case 2:
+            put(rig.swapper, rig.ids[p], p, rig.versions[p] + 1);
+            ++rig.versions[p];
+            break;
+          case 3: rig.swapper.prefetch(rig.unit); break;
+          case 4: rig.swapper.flush(); break;
+          default: rig.swapper.fetch(rig.unit); break;
+        }
+      });
+      if (code) {
+        EXPECT_TRUE(code == Errc::io_error || code == Errc::no_space);
+      }
+    }
+    const bool over = rig.device->started() <= before + n;
+    rig.mend();
+    rig.expect_all("after the calls");
+    rig.expect_on_disk("on the disk");
+    if (over) break;
+  }
+}
+
+}  // namespace
+}  // namespace spillway::test

@@ -25,6 +25,8 @@ Fio::Fio(FioSettings settings) : settings_(std::move(settings)) { run("write", f
 
 Fio::Rate Fio::mixed() const { return run("rw", true); }
 
+double Fio::reading() const { return run("read", true).read; }
+
 Fio::Rate Fio::run(const std::string& direction, bool timed) const {
   std::vector<std::string> command{"fio",
                                    "--name=ceiling",
@@ -42,7 +44,7 @@ Fio::Rate Fio::run(const std::string& direction, bool timed) const {
                                    settings_.huge_pages ? "--iomem=mmaphuge" : "--iomem=mmap"};
   if (settings_.huge_pages) command.emplace_back("--hugepage-size=2m");
   if (timed) {
-    command.emplace_back("--rwmixread=50");
+    if (direction == "rw") command.emplace_back("--rwmixread=50");
     command.emplace_back("--time_based");
     command.push_back(fmt::format("--runtime={}ms", settings_.runtime_ms));
   }

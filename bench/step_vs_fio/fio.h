@@ -31,6 +31,8 @@ class Fio {
   };
   /// Half reads, half writes, for `runtime_ms`.
   Rate mixed() const;
+  /// Reads alone, for `runtime_ms`. [bytes per second]
+  double reading() const;
 
  private:
   Rate run(const std::string& direction, bool timed) const;

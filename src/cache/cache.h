@@ -65,6 +65,9 @@ class Cache {
   void begin_pass(std::string_view name);
   void access(TensorId id);
 
+  /// A step has overwritten so many elements of some tensor.
+  void overwritten(std::int64_t elements) { forecast_.overwritten(elements); }
+
   /// Whether its elements are charged to the cap. Victims are, until they are dropped.
   bool resident(TensorId id) const;
   /// No victim until as many unpins; a victim that is pinned ends the reservation it was for.

@@ -60,6 +60,7 @@ void Forecast::start_pass(std::string_view name) {
   following_ = book.learned;
   exact_ = book.learned;
   accesses_ = 0;
+  overwritten_ = 0;
   recordable_ = true;
   if (following_) follower_.start(book.order);
   const bool known = following_ && book.broken_in_a_row < doubtful;
@@ -94,6 +95,7 @@ bool Forecast::went_as_predicted() const {
 void Forecast::finish_pass() {
   if (current_ == Succession::unknown) return;
   Book& book = books_[current_];
+  book.overwritten = overwritten_;
   if (following_) book.broken_in_a_row = 0;
   if (went_as_predicted()) return;
   if (exact_) {  // it ended early

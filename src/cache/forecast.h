@@ -50,6 +50,8 @@ class Forecast {
   void begin_pass(std::string_view name);
   /// A read or an update of `id`. Overwrites are not part of an order.
   void access(TensorId id);
+  /// So many elements were overwritten, which makes no order but belongs to a pass too.
+  void overwritten(std::int64_t elements) { overwritten_ += elements; }
   /// `id` is removed: no pass will use it, until it is accessed as another tensor.
   void forget(TensorId id);
 
@@ -67,6 +69,13 @@ class Forecast {
   /// what is known. The ids of removed tensors may be among those of a pass that still runs.
   std::optional<Use> predicted(Time from) const;
   Time now() const;
+  /// Where the pass that runs ends and the predicted one behind it begins; never where none is.
+  Time pass_end() const { return known_ && links_ > 1 ? chain_[1].start : never; }
+  /// Whether as much has been overwritten in this pass as in the last one of its name: before
+  /// that, what the next pass will use is not worth reading.
+  bool stepped() const {
+    return current_ == Succession::unknown || overwritten_ >= books_[current_].overwritten;
+  }
 
   std::size_t heap_bytes() const;
 
@@ -80,6 +89,7 @@ class Forecast {
     std::string name;
     Order order;
     Succession after;
+    std::int64_t overwritten = 0;  // [elements] in the last pass
     bool learned = false;
     int broken_in_a_row = 0;
     std::uint64_t last_begun = 0;
@@ -102,6 +112,7 @@ class Forecast {
   std::vector<Book> books_;
   PassNumber current_ = Succession::unknown;
   std::uint64_t begun_ = 0;
+  std::int64_t overwritten_ = 0;  // [elements] in the running pass
 
   std::array<Link, chain_length> chain_{};
   std::size_t links_ = 0;

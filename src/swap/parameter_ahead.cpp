@@ -57,6 +57,8 @@ void Parameters::run_ahead() noexcept {
 bool Parameters::read_ahead(const cache::Use& use) {
   Tensor& tensor = tensors_[use.id];
   const Blocks blocks = all(tensor);
+  // What a step is going to overwrite would be read in vain.
+  if (use.when >= cache_.forecast().pass_end() && !cache_.forecast().stepped()) return false;
   if (!tensor.live || !tensor.written || here_or_coming(tensor, blocks) || excluded(tensor, blocks))
     return true;
   switch (admit(tensor, use.when)) {

@@ -588,6 +588,7 @@ void Parameters::undo(Hold& hold) noexcept {
           break;
         }
     part.linked = false;
+    if (part.exclusive) ahead_ = 0;  // it was passed over
     if (part.shared != nullptr) unuse(*std::exchange(part.shared, nullptr));
     if (part.own != nullptr) {
       part.own->gone = true;
@@ -631,6 +632,8 @@ void Parameters::commit(Hold& hold) {
     if (part.blocks.empty() || volume_ == nullptr) continue;
     Tensor& tensor = *part.tensor;
     tensor.written = true;
+    if (hold.access == Access::overwrite || part.blocks != all(tensor))
+      cache_.overwritten(part.count);
     supersede(part);
     if (in_cache(part)) {
       Copy& copy = *part.shared;

@@ -201,6 +201,7 @@ void Parameters::write_done(store::Movement& movement, void* context) {
     self.stats_.bytes_written += movement.bytes();
     copy.attempts = 0;
     copy.error.reset();
+    self.ahead_ = 0;  // while it was written it was passed over
     self.unuse(copy);
   } else if (copy.gone) {
     self.unuse(copy);

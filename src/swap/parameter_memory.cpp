@@ -214,8 +214,9 @@ cache::Time Parameters::worth(const PoolRun& run) const {
   if (run.wanted) return 1;
   if (!cache_.forecast().known()) return cache::never - 1 - run.last_use;
   cache::Time soonest = cache::never;
-  for (const Copy* copy : run.members)
-    if (!copy->gone) soonest = std::min(soonest, cache_.forecast().next_use(copy->tensor->id));
+  for (const Copy* copy : run.members)  // of an order's accesses only a whole copy can serve
+    if (!copy->gone && copy->blocks == all(*copy->tensor))
+      soonest = std::min(soonest, cache_.forecast().next_use(copy->tensor->id));
   return soonest;
 }
 

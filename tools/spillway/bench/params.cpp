@@ -26,16 +26,6 @@ namespace {
 
 constexpr std::uint64_t seed = 1;
 constexpr std::int64_t element_bytes = 2;
-constexpr std::int64_t MiB = 1024 * 1024;
-
-// A pool for one unit in use and the next one on its way. Each tensor's buffer ends on a whole
-// 2 MiB, for which a quarter is added.
-void choose_pool(OffloadParamConfig& offload, std::int64_t pair_elements) {
-  constexpr std::int64_t least = 32 * MiB;
-  const std::int64_t bytes = std::max(least, pair_elements * element_bytes * 5 / 4);
-  offload.buffer_size = 4 * MiB;
-  offload.buffer_count = (bytes + offload.buffer_size - 1) / offload.buffer_size;
-}
 
 class Bench {
  public:
@@ -51,7 +41,7 @@ class Bench {
       pair = std::max(pair, widest_pair(workload_, passes_.back()));
     }
     OffloadParamConfig& offload = config.offload_param;
-    if (offload.buffer_count == 0) choose_pool(offload, pair);
+    if (offload.buffer_count == 0) choose_pool(offload, pair * element_bytes);
     std::vector<std::string> caps = options.caps;
     if (caps.empty() && options.config_file)
       caps_.push_back({fmt::format("{}", offload.max_in_cpu), offload.max_in_cpu});

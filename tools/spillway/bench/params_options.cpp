@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <system_error>
@@ -42,6 +43,14 @@ Cap parse_cap(const std::string& text, std::int64_t total) {
   // More than all of it is nothing more.
   const double elements = std::ceil(std::min(share, 100.0) / 100 * static_cast<double>(total));
   return {text, std::min(total, static_cast<std::int64_t>(elements))};
+}
+
+// Each tensor's buffer ends on a whole 2 MiB, for which a quarter is added.
+void choose_pool(OffloadParamConfig& offload, std::int64_t pair_bytes) {
+  constexpr std::int64_t MiB = 1024 * 1024;
+  const std::int64_t bytes = std::max(32 * MiB, pair_bytes / 4 * 5);
+  offload.buffer_size = 4 * MiB;
+  offload.buffer_count = (bytes + offload.buffer_size - 1) / offload.buffer_size;
 }
 
 Config resolve(const Options& options) {

@@ -40,6 +40,9 @@ Trace trace_named(const std::string& name);
 /// invalid_config, invalid_argument.
 Cap parse_cap(const std::string& text, std::int64_t total);
 
+/// Makes a pool for one unit in use and the next one on its way: both take `pair_bytes`.
+void choose_pool(OffloadParamConfig& offload, std::int64_t pair_bytes);
+
 /// The config of the runs, max_in_cpu to be set for each. Without a file offload_param's pool is
 /// still to be chosen (buffer_count 0); a path may be missing, and is then to be made.
 /// Throws Error: what load_config() throws, invalid_config (a device other than nvme).

@@ -1,0 +1,224 @@
+// What the parameter swapper hits, counted in bytes that it really read, beside the policies that
+// know the whole trace. The shapes are a Llama's at a thousandth of its size.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "support/swap_fixture.h"
+#include "support/traces.h"
+
+#include "spillway/spillway.h"
+
+namespace spillway {
+namespace {
+
+constexpr int passes = 6;
+
+test::Model small_model(int experts = 0) {
+  return test::llama({"small", 128, 344, 16, 2000, 4, 2, experts});
+}
+
+// One unit per layer, and one per expert.
+struct Units {
+  std::vector<std::vector<std::uint32_t>> tensors;
+  std::vector<std::uint32_t> layers;                // unit of each layer
+  std::vector<std::vector<std::uint32_t>> experts;  // units of each layer's experts
+};
+
+Units units_of(const test::Model& model) {
+  Units units;
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    units.layers.push_back(static_cast<std::uint32_t>(units.tensors.size()));
+    units.tensors.push_back(model.layers[i]);
+    auto& experts = units.experts.emplace_back();
+    for (const auto& expert : model.experts[i]) {
+      experts.push_back(static_cast<std::uint32_t>(units.tensors.size()));
+      units.tensors.push_back(expert);
+    }
+  }
+  return units;
+}
+
+enum class Step { none, overwrite };
+
+class Training {
+ public:
+  Training(const test::Model& model, double cap, std::int64_t pool_bytes)
+      : model_(model), units_(units_of(model)) {
+    Config config;
+    config.offload_param.device = OffloadDevice::nvme;
+    config.offload_param.nvme_path = {scratch_.path()};
+    config.offload_param.buffer_size = 32 * 1024;
+    config.offload_param.buffer_count = pool_bytes / config.offload_param.buffer_size;
+    cap_ = static_cast<std::int64_t>(cap * static_cast<double>(model.total()));
+    config.offload_param.max_in_cpu = cap_;
+    context_.emplace(config);
+    weights_.emplace(*context_);
+    params_.resize(model.elements.size());
+    for (const auto& tensors : units_.tensors) {
+      ids_.push_back(weights_->add_unit(fmt::format("unit {}", ids_.size())));
+      for (const std::uint32_t t : tensors)
+        params_[t] = weights_->add(fmt::format("tensor {}", t), model.elements[t], DType::bf16,
+                                   {.unit = ids_.back(), .tag = t});
+    }
+    for (std::uint32_t t = 0; t < params_.size(); ++t) overwrite(t);
+    weights_->flush();
+  }
+
+  /// The hit rate of one pass over `units`, and a step over them.
+  double pass(std::string_view name, const std::vector<std::uint32_t>& units, Step step) {
+    const ParameterStats before = weights_->stats();
+    weights_->begin_pass(name);
+    for (const std::uint32_t unit : units) {
+      const Lease lease = weights_->fetch(ids_[unit]);
+      for (const View& view : lease.tensors()) {
+        trace_.push_back(static_cast<std::uint32_t>(view.tag));
+        const auto expected = static_cast<std::byte>(versions_[view.tag]);
+        EXPECT_EQ(view.raw().front(), expected) << "of tensor " << view.tag;
+        EXPECT_EQ(view.raw().back(), expected) << "of tensor " << view.tag;
+      }
+    }
+    if (step != Step::none) {
+      std::vector<bool> used(units_.tensors.size(), false);
+      for (const std::uint32_t unit : units) used[unit] = true;
+      for (std::size_t u = 0; u < used.size(); ++u)
+        if (used[u])
+          for (const std::uint32_t t : units_.tensors[u]) overwrite(t);
+    }
+    ends_.push_back(trace_.size());
+    const ParameterStats after = weights_->stats();
+    EXPECT_LE(after.peak_cached_elements, cap_);
+    const std::int64_t read =
+        after.bytes_read - before.bytes_read - (after.bytes_read_ahead - before.bytes_read_ahead);
+    return 1.0 - static_cast<double>(read) /
+                     static_cast<double>(after.bytes_fetched - before.bytes_fetched);
+  }
+
+  double reference(std::size_t pass, bool lru = false) const {
+    const auto hits = (lru ? lru_hits : belady_hits)(trace_, model_.elements, cap_);
+    return hit_rate(hits, trace_, model_.elements, pass == 0 ? 0 : ends_[pass - 1], ends_[pass]);
+  }
+
+  const Units& units() const { return units_; }
+  ParameterStats stats() const { return weights_->stats(); }
+
+ private:
+  // In pieces, as an optimizer's tiles do.
+  void overwrite(std::uint32_t t) {
+    constexpr std::int64_t piece = 4 * 4096;
+    versions_.resize(params_.size());
+    ++versions_[t];
+    for (std::int64_t at = 0; at < model_.elements[t]; at += piece) {
+      Lease lease = weights_->fetch(params_[t], Access::overwrite,
+                                    {at, std::min(piece, model_.elements[t] - at)});
+      const std::span<std::byte> bytes = lease.tensors()[0].raw_mutable();
+      std::memset(bytes.data(), static_cast<int>(versions_[t]), bytes.size());
+      lease.commit();
+    }
+  }
+
+  test::Scratch scratch_;
+  const test::Model& model_;
+  Units units_;
+  std::int64_t cap_ = 0;
+  std::optional<Context> context_;
+  std::optional<ParameterSwapper> weights_;
+  std::vector<UnitId> ids_;
+  std::vector<ParamId> params_;
+  std::vector<std::uint32_t> versions_;
+  std::vector<std::uint32_t> trace_;
+  std::vector<std::size_t> ends_;
+};
+
+std::vector<std::uint32_t> scan(const Units& units) {
+  std::vector<std::uint32_t> order;
+  for (std::uint32_t u = 0; u < units.tensors.size(); ++u) order.push_back(u);
+  return order;
+}
+
+std::vector<std::uint32_t> and_back(std::vector<std::uint32_t> order) {
+  for (std::size_t i = order.size(); i-- > 0;) order.push_back(order[i]);
+  return order;
+}
+
+// Two units in a row, and a little.
+constexpr std::int64_t pool = 1280 * 1024;
+
+class ParameterHitRateTest : public testing::TestWithParam<std::tuple<bool, Step, double>> {};
+
+TEST_P(ParameterHitRateTest, FromTheSecondPassOnItIsThatOfFurthestNextUse) {
+  const auto& [back, step, cap] = GetParam();
+  const test::Model model = small_model();
+  Training training(model, cap, pool);
+  const auto order = back ? and_back(scan(training.units())) : scan(training.units());
+  std::vector<double> rates;
+  for (int i = 0; i < passes; ++i) rates.push_back(training.pass("train", order, step));
+  for (std::size_t i = 1; i < rates.size(); ++i) {
+    const double belady = training.reference(i);
+    fmt::print("pass {}: {:.4f}, furthest next use {:.4f}, LRU {:.4f}\n", i + 1, rates[i], belady,
+               training.reference(i, true));
+    EXPECT_GE(rates[i], 0.98 * belady) << "pass " << i + 1;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Traces, ParameterHitRateTest,
+    testing::Combine(testing::Bool(), testing::Values(Step::none, Step::overwrite),
+                     testing::Values(0.0, 0.25, 0.5, 1.0)),
+    [](const auto& param) {
+      return fmt::format("{}{}Cap{:.0f}", std::get<0>(param.param) ? "ForwardBackward" : "Cyclic",
+                         std::get<1>(param.param) == Step::none ? "" : "WithStep",
+                         100 * std::get<2>(param.param));
+    });
+
+TEST(ParameterHitRateTest, EvaluationBetweenTrainingPassesDoesNotHurt) {
+  const test::Model model = small_model();
+  for (const double cap : {0.25, 0.5}) {
+    Training training(model, cap, pool);
+    const auto forward = scan(training.units());
+    const auto train = and_back(forward);
+    for (int round = 0; round < 3; ++round) {  // evaluation is new in the first, learned later
+      double before = 0;
+      for (int i = 0; i < 4; ++i) before = training.pass("train", train, Step::overwrite);
+      for (int i = 0; i < 5; ++i) training.pass("eval", forward, Step::none);
+      const double after = training.pass("train", train, Step::overwrite);
+      fmt::print("cap {}, round {}: {:.4f} before, {:.4f} after\n", cap, round, before, after);
+      EXPECT_GE(after, 0.98 * before) << "cap " << cap << ", round " << round;
+    }
+  }
+}
+
+TEST(ParameterHitRateTest, ARandomSubsetOfExpertsIsServedAsByLru) {
+  const test::Model model = small_model(8);
+  for (const double cap : {0.25, 0.5, 0.75}) {
+    std::mt19937 random(17);
+    Training training(model, cap, pool);
+    double hit = 0, lru = 0;
+    for (std::size_t i = 0; i < 10; ++i) {
+      std::vector<std::uint32_t> order;
+      for (std::size_t layer = 0; layer < model.layers.size(); ++layer) {
+        order.push_back(training.units().layers[layer]);
+        auto experts = training.units().experts[layer];
+        std::ranges::shuffle(experts, random);
+        for (std::size_t e = 0; e < std::min<std::size_t>(2, experts.size()); ++e)
+          order.push_back(experts[e]);
+      }
+      const double rate = training.pass("train", and_back(order), Step::overwrite);
+      if (i == 0) continue;
+      hit += rate;
+      lru += training.reference(i, true);
+    }
+    fmt::print("cap {}: {:.4f}, LRU {:.4f}\n", cap, hit / 9, lru / 9);
+    EXPECT_GE(hit, 0.95 * lru) << "cap " << cap;
+  }
+}
+
+}  // namespace
+}  // namespace spillway

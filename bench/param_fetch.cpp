@@ -4,10 +4,11 @@
 // The floor beside it is two turns of a mutex that nobody else wants.
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <cstdint>
+#include <fstream>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -110,6 +111,35 @@ void TryFetch(benchmark::State& state) {
   }
 }
 BENCHMARK(TryFetch);
+
+std::int64_t resident_bytes() {
+  std::ifstream stream("/proc/self/statm");
+  std::int64_t all = 0, resident = 0;
+  stream >> all >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+// Registered and sealed, with names as checkpoints have them: what a parameter takes in memory of
+// this process, and the time of its add(). One reserves 4 KiB of disk, a million 4 GiB.
+void Register(benchmark::State& state) {
+  const std::int64_t count = tiny() ? 1000 : state.range(0);
+  double bytes = 0;
+  for (auto _ : state) {
+    Context context(cached_config(1024));
+    const std::int64_t before = resident_bytes();
+    ParameterSwapper weights(context);
+    for (std::int64_t i = 0; i < count; ++i)
+      weights.add(fmt::format("model.layers.{}.weight", i), 1, DType::bf16);
+    bytes = static_cast<double>(resident_bytes() - before) / static_cast<double>(count);
+    weights.seal();
+  }
+  state.counters["rss_bytes_per_tensor"] = bytes;
+  state.counters["seconds_per_add"] =
+      benchmark::Counter(static_cast<double>(count * state.iterations()),
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+BENCHMARK(Register)->ArgName("tensors")->Arg(1'000'000)->Iterations(1)->Unit(
+    benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace spillway::bench

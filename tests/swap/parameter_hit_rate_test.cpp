@@ -9,6 +9,9 @@
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
+#include <thread>
+#include <tuple>
 #include <vector>
 
 #include "support/swap_fixture.h"
@@ -50,8 +53,10 @@ enum class Step { none, overwrite };
 
 class Training {
  public:
-  Training(const test::Model& model, double cap, std::int64_t pool_bytes)
-      : model_(model), units_(units_of(model)) {
+  /// `settled`: whatever was begun ends before the next call, so that two passes differ only in
+  /// what the policies made of them, not in what a disk was quick enough for.
+  Training(const test::Model& model, double cap, std::int64_t pool_bytes, bool settled = false)
+      : model_(model), settled_(settled), units_(units_of(model)) {
     Config config;
     config.offload_param.device = OffloadDevice::nvme;
     config.offload_param.nvme_path = {scratch_.path()};
@@ -84,6 +89,7 @@ class Training {
         EXPECT_EQ(view.raw().front(), expected) << "of tensor " << view.tag;
         EXPECT_EQ(view.raw().back(), expected) << "of tensor " << view.tag;
       }
+      settle();
     }
     if (step != Step::none) {
       std::vector<bool> used(units_.tensors.size(), false);
@@ -122,10 +128,19 @@ class Training {
       std::memset(bytes.data(), static_cast<int>(versions_[t]), bytes.size());
       lease.commit();
     }
+    if (settled_) weights_->flush();
+    settle();
+  }
+
+  void settle() {
+    if (!settled_) return;
+    const auto coming = [this](ParamId id) { return weights_->where(id) == Residence::coming; };
+    while (std::ranges::any_of(params_, coming)) std::this_thread::yield();
   }
 
   test::Scratch scratch_;
   const test::Model& model_;
+  const bool settled_;
   Units units_;
   std::int64_t cap_ = 0;
   std::optional<Context> context_;
@@ -178,10 +193,20 @@ INSTANTIATE_TEST_SUITE_P(
                          100 * std::get<2>(param.param));
     });
 
-TEST(ParameterHitRateTest, EvaluationBetweenTrainingPassesDoesNotHurt) {
+// What the cache alone gives is not less after evaluation than before. (The pool's part of the
+// hits, what it happens to hold still when it is fetched again, comes on top and differs from pass
+// to pass; so the bar is what furthest next use gives a loop of training passes.)
+TEST(ParameterPassesTest, EvaluationBetweenTrainingPassesDoesNotHurt) {
   const test::Model model = small_model();
   for (const double cap : {0.25, 0.5}) {
-    Training training(model, cap, pool);
+    double steady = 0;
+    {
+      Training training(model, cap, pool);
+      for (int i = 0; i < 3; ++i)
+        training.pass("train", and_back(scan(training.units())), Step::none);
+      steady = training.reference(2);
+    }
+    Training training(model, cap, pool, true);
     const auto forward = scan(training.units());
     const auto train = and_back(forward);
     for (int round = 0; round < 3; ++round) {  // evaluation is new in the first, learned later
@@ -189,17 +214,18 @@ TEST(ParameterHitRateTest, EvaluationBetweenTrainingPassesDoesNotHurt) {
       for (int i = 0; i < 4; ++i) before = training.pass("train", train, Step::overwrite);
       for (int i = 0; i < 5; ++i) training.pass("eval", forward, Step::none);
       const double after = training.pass("train", train, Step::overwrite);
-      fmt::print("cap {}, round {}: {:.4f} before, {:.4f} after\n", cap, round, before, after);
-      EXPECT_GE(after, 0.98 * before) << "cap " << cap << ", round " << round;
+      fmt::print("cap {}, round {}: {:.4f} before, {:.4f} after, furthest next use {:.4f}\n", cap,
+                 round, before, after, steady);
+      EXPECT_GE(after, 0.98 * steady) << "cap " << cap << ", round " << round;
     }
   }
 }
 
-TEST(ParameterHitRateTest, ARandomSubsetOfExpertsIsServedAsByLru) {
+TEST(ParameterPassesTest, ARandomSubsetOfExpertsIsServedAsByLru) {
   const test::Model model = small_model(8);
-  for (const double cap : {0.25, 0.5, 0.75}) {
+  for (const double cap : {0.25, 0.5}) {
     std::mt19937 random(17);
-    Training training(model, cap, pool);
+    Training training(model, cap, pool, true);
     double hit = 0, lru = 0;
     for (std::size_t i = 0; i < 10; ++i) {
       std::vector<std::uint32_t> order;

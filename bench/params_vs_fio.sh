@@ -16,8 +16,8 @@ source scripts/build_env.sh
 quietly "configuring" cmake --preset release -DSPILLWAY_BUILD_TOOLS=ON -DSPILLWAY_BUILD_BENCH=ON
 quietly "building" cmake --build build/release -j "$jobs" --target params_vs_fio
 
-# fio gives its hugetlb pages back at its end.
-pages=64
+# fio takes 8 MiB of hugetlb pages and gives them back at its end; the pool may take of them too.
+pages=256
 setting=/proc/sys/vm/nr_hugepages
 before=$(cat $setting)
 restore() { echo "$before" >$setting; }

@@ -59,8 +59,11 @@ bool Parameters::read_ahead(const cache::Use& use) {
   const Blocks blocks = all(tensor);
   // What a step is going to overwrite would be read in vain.
   if (use.when >= cache_.forecast().pass_end() && !cache_.forecast().stepped()) return false;
-  if (!tensor.live || !tensor.written || here_or_coming(tensor, blocks) || excluded(tensor, blocks))
-    return true;
+  if (!tensor.live || !tensor.written || here_or_coming(tensor, blocks)) return true;
+  // It can be read in a moment. What comes behind it would take the room that it needs.
+  for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next)
+    if (!copy->gone && (copy->writing || copy->queued)) return false;
+  if (excluded(tensor, blocks)) return true;
   switch (admit(tensor, use.when)) {
     case Admission::in: {
       Copy* const copy = tensor.cached;

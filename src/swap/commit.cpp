@@ -86,28 +86,43 @@ void Swapper::mark_committed(Lease& lease, std::uint32_t changed) {
   }
 }
 
-// Gives the buffer to the device. A submission that is refused counts as a write that failed.
+// Gives the buffer to the device, at once or when it is its turn.
 void Swapper::start_write(Lease& lease) noexcept {
-  const TileRecord& tile = table_.tiles()[lease.tile];
   lease.state = LeaseState::writing;
   ++lease.attempts;
   if (lease.pass != nullptr) ++lease.pass->writing;
-  try {
-    lease.transfer->clear();
-    for (int s = 0; s < table_.states(); ++s)
-      if (lease.writes & (1u << s))
-        lease.transfer->add_write(table_.section(tile, s),
-                                  lease.section[static_cast<std::size_t>(s)],
-                                  lease.seals[static_cast<std::size_t>(s)]);
-    lease.transfer->submit(io::Service::write, write_done, &lease);
-  } catch (...) {
-    lease.state = LeaseState::failed;
-    lease.error = current_error(no_memory_);
-    if (lease.pass != nullptr) {
-      --lease.pass->writing;
-      lease.pass->error = explain(lease, "is committed and cannot be written");
+  lease.next_write = nullptr;
+  (last_write_ != nullptr ? last_write_->next_write : first_write_) = &lease;
+  last_write_ = &lease;
+  write_queued();
+}
+
+// Starts the writes whose turn it is. A submission that is refused counts as a write that failed.
+void Swapper::write_queued() noexcept {
+  while (first_write_ != nullptr && writes_moving_ < most_moving_) {
+    Lease& lease = *first_write_;
+    first_write_ = lease.next_write;
+    if (first_write_ == nullptr) last_write_ = nullptr;
+    const TileRecord& tile = table_.tiles()[lease.tile];
+    ++writes_moving_;
+    try {
+      lease.transfer->clear();
+      for (int s = 0; s < table_.states(); ++s)
+        if (lease.writes & (1u << s))
+          lease.transfer->add_write(table_.section(tile, s),
+                                    lease.section[static_cast<std::size_t>(s)],
+                                    lease.seals[static_cast<std::size_t>(s)]);
+      lease.transfer->submit(io::Service::write, write_done, &lease);
+    } catch (...) {
+      --writes_moving_;
+      lease.state = LeaseState::failed;
+      lease.error = current_error(no_memory_);
+      if (lease.pass != nullptr) {
+        --lease.pass->writing;
+        lease.pass->error = explain(lease, "is committed and cannot be written");
+      }
+      moved_.notify_all();
     }
-    moved_.notify_all();
   }
 }
 
@@ -116,6 +131,7 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
   Swapper& self = *lease.swapper;
   Lock lock(self.mutex_);
   PassState* pass = lease.pass;
+  --self.writes_moving_;
   if (pass != nullptr) --pass->writing;
   if (transfer.ok()) {
     self.stats_.bytes_written += transfer.bytes();
@@ -132,6 +148,7 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
     if (pass != nullptr && !pass->error)
       pass->error = self.explain(lease, "is committed and cannot be written");
   }
+  self.write_queued();
   if (pass != nullptr) self.finish(*pass);
   self.moved_.notify_all();
 }

@@ -1,8 +1,29 @@
 // Reading tiles, and reading them ahead.
 
+#include <algorithm>
+
+#include "base/align.h"
 #include "swap/swapper.h"
 
 namespace spillway::swap {
+namespace {
+
+// [bytes] that keep a device busy in one direction while the other one goes on as well.
+constexpr std::int64_t busy_bytes = 4 * MiB;
+
+}  // namespace
+
+// Tiles that are read, or written, at the same time, at most. Devices finish in bursts what was
+// given to them together (a virtual one interrupts when its queue is empty): with all buffers in
+// one direction they would come back at once, and the device idle while the first of them is with
+// the engine. With half of them on the way in and half on the way out there is always something to
+// start. Buffers that are small beside what keeps a device busy are not held back.
+int Swapper::most_moving_of(int buffers, std::int64_t tile_bytes) {
+  const std::int64_t tile = std::max<std::int64_t>(tile_bytes, 1);
+  const std::int64_t busy = (busy_bytes + tile - 1) / tile;
+  return static_cast<int>(
+      std::min<std::int64_t>(buffers, std::max<std::int64_t>({1, (buffers - 1) / 2, busy})));
+}
 
 // Starts the reads of a tile whose buffer is assigned. What the pass reads comes from the store;
 // so does what it writes where it leaves some of the tile's parameters alone.
@@ -21,7 +42,7 @@ void Swapper::start_read(Lease& lease, io::Service service) {
     return;
   }
   lease.state = LeaseState::reading;
-  ++pass.reading;
+  ++pass.reading, ++reads_moving_;
   try {
     lease.transfer->clear();
     for (int s = 0; s < table_.states(); ++s)
@@ -30,7 +51,7 @@ void Swapper::start_read(Lease& lease, io::Service service) {
                                  lease.section[static_cast<std::size_t>(s)]);
     lease.transfer->submit(service, read_done, &lease);
   } catch (...) {
-    --pass.reading;
+    --pass.reading, --reads_moving_;
     release(lease);
     throw;
   }
@@ -41,7 +62,7 @@ void Swapper::read_done(store::Transfer& transfer, void* context) {
   Swapper& self = *lease.swapper;
   Lock lock(self.mutex_);
   PassState& pass = *lease.pass;
-  --pass.reading;
+  --pass.reading, --self.reads_moving_;
   lease.state = LeaseState::ready;
   if (transfer.ok()) {
     self.stats_.bytes_read += transfer.bytes();
@@ -63,6 +84,7 @@ void Swapper::read_ahead(PassState& pass) {
   for (std::uint32_t index = 0; TileRecord* tile = find(pass, pass.ahead, index);
        ++pass.ahead.tile) {
     if (tile->resident || tile->lease != no_lease) continue;
+    if (reads_moving_ >= most_moving_) return;
     Lease* lease = free_lease(false);
     if (lease == nullptr) return;
     assign(*lease, pass, index);

@@ -59,7 +59,8 @@ Swapper::Swapper(std::shared_ptr<House> house, OptimizerOptions options)
       buffers_(static_cast<int>(offload_.buffer_count)),
       max_held_(std::max(1, buffers_ - 1)),
       table_(layout_of(options_, offload_, store_), store_, offload_.ratio, buffers_,
-             options_.whole_parameters, next_owner()) {}
+             options_.whole_parameters, next_owner()),
+      most_moving_(most_moving_of(buffers_, table_.layout().tile_bytes())) {}
 
 Swapper::~Swapper() {
   if (pool_region_.data() != nullptr && stats_.memory.registered_bytes > 0)

@@ -109,6 +109,7 @@ class Swapper {
   Lease& take_buffer(Lock& lock, PassState& pass);
 
   // read.cpp
+  static int most_moving_of(int buffers, std::int64_t tile_bytes);
   void start_read(Lease& lease, io::Service service);
   void read_ahead(PassState& pass);
   void read_ahead_all();
@@ -135,6 +136,7 @@ class Swapper {
   void check_all_written(const Lease& lease, std::uint32_t changed) const;
   void mark_committed(Lease& lease, std::uint32_t states);
   void start_write(Lease& lease) noexcept;
+  void write_queued() noexcept;
   static void write_done(store::Transfer& transfer, void* context);
   Error error_of(const store::Transfer& transfer) const noexcept;
   Error explain(const Lease& lease, const char* doing) const noexcept;
@@ -182,6 +184,11 @@ class Swapper {
   std::size_t sealed_tiles_ = 0;
   std::vector<std::unique_ptr<PassState>> passes_;
   int held_ = 0;
+  // Tiles move in turns: see most_moving_of() in read.cpp.
+  const int most_moving_;
+  int reads_moving_ = 0, writes_moving_ = 0;  // tiles with the device
+  Lease* first_write_ = nullptr;              // committed, waiting for their turn
+  Lease* last_write_ = nullptr;
   int demands_ = 0;  // threads in next() that wait for a buffer: reads ahead stand back
   OptimizerStats stats_;
 

@@ -1,0 +1,131 @@
+// Tiles take turns: half of the buffers at most move in one direction, unless they are small.
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "base/align.h"
+#include "support/captured_log.h"
+#include "swap/contents.h"
+#include "swap/fake_house.h"
+
+namespace spillway {
+namespace {
+
+using io::FakeDevice;
+using io::FakeOp;
+using io::Op;
+using test::error_of;
+
+constexpr std::int64_t big = 4 * MiB;  // one such tile keeps a device busy
+
+struct Turns {
+  test::Scratch scratch;
+  std::shared_ptr<FakeDevice> device = std::make_shared<FakeDevice>(64 * MiB);
+  CapturedLog log;
+  Context context;
+  test::Trainer trainer;
+
+  Turns(int buffers, std::int64_t tile_bytes, double timeout = 20)
+      : context(test::context_in(std::make_shared<test::FakeHouse>(
+            config(scratch, buffers, tile_bytes, timeout), device))),
+        trainer(context, {6 * tile_bytes / 12 - 5}) {}
+
+  static Config config(const test::Scratch& scratch, int buffers, std::int64_t tile_bytes,
+                       double timeout) {
+    Config config = test::config_for({}, scratch.path(), tile_bytes);
+    config.offload_optimizer.buffer_count = buffers;
+    config.io.timeout = config.io.shutdown_timeout = timeout;
+    return config;
+  }
+  // Commits the next tile of a pass that only writes.
+  bool commit_next(Run& run) {
+    auto tile = run.next();
+    if (!tile) return false;
+    for (const Slice& slice : tile->slices())
+      for (const char* state : {"w", "m", "v"})
+        test::Trainer::copy(slice, state, trainer.twin.params[0].w);
+    tile->commit();
+    return true;
+  }
+  void load() {
+    auto run = trainer.swapper.begin(all);
+    while (commit_next(run)) {
+    }
+  }
+  void expect_loaded() {
+    for (const char* state : {"w", "m", "v"})
+      EXPECT_TRUE(test::read(trainer.swapper, trainer.ids[0], state) == trainer.twin.params[0].w)
+          << state;
+  }
+  const Pass all{.write = {{"w", "m", "v"}}};
+};
+
+TEST(TurnsTest, BigTilesMoveInTurns) {
+  for (const auto& [buffers, most] : {std::pair{3, 1}, {4, 1}, {5, 2}}) {
+    Turns turns(buffers, big);
+    turns.trainer.load();
+    for (std::int64_t step : {1, 2}) {
+      turns.trainer.step(step);
+      turns.trainer.twin.step(step);
+    }
+    turns.trainer.expect_equal(std::to_string(buffers) + " buffers");
+    EXPECT_LE(turns.device->peak_bytes(Op::read), most * big) << buffers << " buffers";
+    EXPECT_LE(turns.device->peak_bytes(Op::write), most * big) << buffers << " buffers";
+  }
+}
+
+// Two small tiles do not fill a device's queue: nothing of them is held back.
+TEST(TurnsTest, SmallTilesAreNotHeldBack) {
+  Turns turns(3, MiB);
+  turns.device->hold();
+  {
+    auto run = turns.trainer.swapper.begin(turns.all);
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(turns.commit_next(run));
+    EXPECT_TRUE(turns.device->wait_started(6)) << "three sections of each of two tiles";
+    turns.device->release();
+    while (run.next()) {
+    }
+  }
+}
+
+// What waits for its turn is written when the turn comes, and what failed waits for its next one.
+TEST(TurnsTest, AWriteThatFailsPassesTheTurnOn) {
+  Turns turns(3, big);
+  turns.device->plan([](const FakeOp& op) -> std::int64_t {
+    return op.number < 6 ? -ENOSPC : op.bytes;  // three sections, in two blocks each
+  });
+  turns.device->hold();
+  {
+    auto run = turns.trainer.swapper.begin(turns.all);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(turns.commit_next(run));
+    turns.device->release();
+    while (turns.commit_next(run)) {
+    }
+  }
+  EXPECT_EQ(turns.trainer.swapper.stats().write_retries, 1);
+  turns.expect_loaded();
+}
+
+TEST(TurnsTest, EveryWriteFailsAndNoneIsForgotten) {
+  Turns turns(4, big);
+  turns.device->plan(
+      [](const FakeOp& op) -> std::int64_t { return op.op == Op::write ? -EIO : op.bytes; });
+  EXPECT_EQ(error_of([&] { turns.load(); }), Errc::io_error);
+  turns.device->plan({});
+  turns.load();
+  turns.expect_loaded();
+}
+
+// With a dead device, what waits for its turn neither hangs the end nor is given away.
+TEST(TurnsTest, TheEndComesWithWritesThatWait) {
+  Turns turns(3, big, 0.05);
+  turns.device->hold();
+  {
+    auto run = turns.trainer.swapper.begin(turns.all);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(turns.commit_next(run));
+  }
+}
+
+}  // namespace
+}  // namespace spillway

@@ -8,6 +8,8 @@
 
 namespace spillway {
 
+class Timeline;
+
 namespace swap {
 class House;
 }
@@ -39,6 +41,9 @@ class Context {
   ContextStats stats() const;
   /// The plan so far: every share of memory and disk, one a line, with the sum and what there is.
   std::string describe_plan() const;
+  /// Adds every transfer that ends from now on to `timeline`; null: none. Without a store there is
+  /// nothing to add.
+  void record(std::shared_ptr<Timeline> timeline);
 
  private:
   friend class OptimizerSwapper;

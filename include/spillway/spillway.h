@@ -10,4 +10,6 @@
 #include "spillway/optimizer_swapper.h"
 #include "spillway/parameter_swapper.h"
 #include "spillway/pass.h"
+#include "spillway/path_load.h"
 #include "spillway/stats.h"
+#include "spillway/timeline.h"

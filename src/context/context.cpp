@@ -121,6 +121,10 @@ class OwnHouse final : public swap::House {
     return text;
   }
 
+  void record(std::shared_ptr<Timeline> timeline) {
+    if (engine_) engine_->record(std::move(timeline));
+  }
+
   ContextStats stats() const {
     ContextStats stats;
     if (!engine_) return stats;
@@ -185,6 +189,11 @@ Context::~Context() = default;
 const Config& Context::config() const { return own(house_).config(); }
 ContextStats Context::stats() const { return own(house_).stats(); }
 std::string Context::describe_plan() const { return own(house_).describe_plan(); }
+
+void Context::record(std::shared_ptr<Timeline> timeline) {
+  house_->check_process();
+  static_cast<OwnHouse&>(*house_).record(std::move(timeline));
+}
 
 OptimizerSwapper::OptimizerSwapper(Context& context, OptimizerOptions options) {
   context.house_->check_process();

@@ -265,6 +265,7 @@ void Core::submit(std::span<Request* const> batch) {
     request.pieces_ = 0;
     request.held_ = false;
     request.submitted_ns_ = now;
+    request.started_ns_ = 0;
     request.state_.store(RequestState::queued, std::memory_order_release);
     ++request.at_->requests;
     ++open_;

@@ -53,6 +53,7 @@ class Core {
   ShutdownResult shutdown(double timeout);
   EngineReport report() const;
   EngineStats stats() const;
+  void record(std::shared_ptr<Timeline> timeline);
   double wait_timeout() const { return options_.wait_timeout; }
 
  private:
@@ -126,6 +127,7 @@ class Core {
   std::vector<std::span<std::byte>> memory_;      // registered with the back-end
   Call* calls_ = nullptr;
   Call* last_call_ = nullptr;
+  std::shared_ptr<Timeline> timeline_;  // null: nobody looks
   TransferStats reads_, writes_;
   EngineStats counters_;
 

@@ -84,7 +84,10 @@ void Core::loop() {
       if (quit_ && calls == nullptr && done.empty()) return;
       scheduler_.wake_due(now);
       starting_.clear();
-      while (Piece* const piece = scheduler_.next()) starting_.push_back(piece);
+      while (Piece* const piece = scheduler_.next()) {
+        if (piece->request->started_ns_ == 0) piece->request->started_ns_ = now;
+        starting_.push_back(piece);
+      }
 
       busy = calls != nullptr || !done.empty();
       if (!busy) {

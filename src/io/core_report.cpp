@@ -17,6 +17,11 @@ std::string Core::name_of(FileId file) const {
   return files_[index]->spec.name;
 }
 
+void Core::record(std::shared_ptr<Timeline> timeline) {
+  std::lock_guard lock(mutex_);
+  timeline_.swap(timeline);
+}
+
 std::string Core::describe(const Request& request, std::int64_t now_ns) const {
   return fmt::format("{} {} at {} of {} ({:.1f} s)", request.op == Op::read ? "read" : "write",
                      format_bytes(request.bytes), request.offset, request.at_->spec.name,

@@ -10,6 +10,8 @@
 #include "sys/file.h"
 #include "sys/verdict.h"
 
+#include "spillway/timeline.h"
+
 namespace spillway::io {
 namespace {
 
@@ -130,6 +132,12 @@ void Core::finish(Request& request, std::int64_t now_ns) {
     (request.op == Op::read ? reads_ : writes_).latency.add(taken);
     (request.op == Op::read ? file.read : file.write).latency.add(taken);
     if (outcome.error != 0) ++counters_.errors;
+    if (timeline_ != nullptr)
+      timeline_->add({.activity = request.op == Op::read ? Activity::read : Activity::write,
+                      .begin_ns = request.started_ns_,
+                      .end_ns = now_ns,
+                      .bytes = outcome.done,
+                      .offset = request.offset});
   }
   if (request.callback != nullptr) {
     finished_.push_back(request);

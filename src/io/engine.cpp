@@ -1,6 +1,7 @@
 #include "io/engine.h"
 
 #include <new>
+#include <utility>
 
 #include "base/throw.h"
 #include "io/core.h"
@@ -100,6 +101,10 @@ std::string Engine::describe_in_flight() const {
 ShutdownResult Engine::shutdown(double timeout) {
   refuse_fork(owner_);
   return core_->shutdown(timeout);
+}
+void Engine::record(std::shared_ptr<Timeline> timeline) {
+  refuse_fork(owner_);
+  core_->record(std::move(timeline));
 }
 EngineReport Engine::report() const {
   refuse_fork(owner_);

@@ -14,6 +14,10 @@
 #include "spillway/config.h"
 #include "spillway/error.h"
 
+namespace spillway {
+class Timeline;
+}
+
 namespace spillway::io {
 
 class Backend;
@@ -127,6 +131,9 @@ class Engine {
   /// caller must then keep (leak) the memory of those requests, and leave their files open.
   /// Idempotent.
   ShutdownResult shutdown(double timeout);
+
+  /// Every request that ends from now on is added to `timeline`; null: none.
+  void record(std::shared_ptr<Timeline> timeline);
 
   EngineReport report() const;
   EngineStats stats() const;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -104,6 +105,12 @@ void prefer_latency() noexcept {
   attributes.nice = ::getpriority(PRIO_PROCESS, 0);
   if (errno != 0) return;
   static_cast<void>(::syscall(SYS_sched_setattr, 0, &attributes, 0));
+}
+
+double process_cpu_seconds() noexcept {
+  timespec used{};
+  if (::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) != 0) return 0;
+  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
 }
 
 int process_id() noexcept { return ::getpid(); }

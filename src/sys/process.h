@@ -18,6 +18,9 @@ void name_thread(const char* name) noexcept;
 /// (a custom slice of the ordinary class, Linux 6.12); elsewhere nothing happens.
 void prefer_latency() noexcept;
 
+/// [s] of processor time that all threads of this process have used, the kernel's part included.
+double process_cpu_seconds() noexcept;
+
 /// This process. Kept by what must know later whether it was forked: compare.
 int process_id() noexcept;
 

@@ -47,6 +47,15 @@ struct LoadShape {
   std::int64_t max_written = INT64_MAX;  ///< [bytes]
 };
 
+/// What a caller may see of a run while it goes on. What a function throws ends the run.
+struct LoadWatch {
+  /// Memory, files and engine are there; the first transfer leaves when this returns.
+  std::function<void()> on_prepared = {};
+  /// Some twenty times a second, with the bytes moved so far.
+  std::function<void(std::int64_t bytes)> on_progress = {};
+  std::shared_ptr<Timeline> timeline = nullptr;  ///< receives every transfer
+};
+
 /// Within 12.5 %. [us]
 struct LoadLatency {
   std::int64_t count = 0;
@@ -79,9 +88,6 @@ struct LoadResult {
 /// Threads: one at a time.
 class PathLoad {
  public:
-  /// Called some twenty times a second with the bytes moved so far; what it throws ends the run.
-  using OnProgress = std::function<void(std::int64_t bytes)>;
-
   /// Makes the files and finds out whether they bypass the page cache. Throws Error:
   /// invalid_argument, not_found, permission_denied, no_space, does_not_fit (a file system in
   /// memory), unsupported (io.direct on and refused), io_error. Nothing is left.
@@ -91,13 +97,12 @@ class PathLoad {
   PathLoad& operator=(const PathLoad&) = delete;
 
   /// Writes every block of every file. Must come before the first run that reads.
-  void fill(const OnProgress& on_progress);
+  void fill(const LoadWatch& watch = {});
 
   /// Throws Error: invalid_argument (the shape), unsupported (an engine that is not to be had),
   /// out_of_memory, io_error, timeout (the device stopped answering), corrupt (what was written
-  /// is not what is read back). `timeline` receives every transfer; null: none.
-  LoadResult run(const LoadShape& shape, const OnProgress& on_progress,
-                 std::shared_ptr<Timeline> timeline = nullptr);
+  /// is not what is read back).
+  LoadResult run(const LoadShape& shape, const LoadWatch& watch = {});
 
   /// [bytes] of each file.
   std::int64_t bytes_per_file() const;

@@ -46,15 +46,15 @@ LoadLatency latency_of(const Histogram& histogram) {
 }  // namespace
 
 LoadRun::LoadRun(const LoadShape& shape, const LoadFiles& files, const PathLoadOptions& options,
-                 std::shared_ptr<Timeline> timeline)
-    : shape_(shape), files_(files), options_(options) {
+                 const LoadWatch& watch)
+    : shape_(shape), files_(files), options_(options), watch_(watch) {
   check_shape();
   blocks_ = files.bytes / shape.block_size * std::ssize(files.specs);
   make_memory();
   engine_ = io::Engine::open(engine_options(shape, options.io));
   for (const io::FileSpec& spec : files.specs) ids_.push_back(engine_->add_file(spec));
   if (options.pin_memory) engine_->add_memory(memory_.span());
-  if (timeline) engine_->record(std::move(timeline));
+  if (watch.timeline) engine_->record(watch.timeline);
 }
 
 LoadRun::~LoadRun() {
@@ -168,7 +168,7 @@ void LoadRun::start() {
   engine_->submit(batch);
 }
 
-void LoadRun::wait_for_all(const PathLoad::OnProgress& on_progress) {
+void LoadRun::wait_for_all() {
   std::exception_ptr left_early;
   std::int64_t seen = 0;
   TimePoint moved_last = Clock::now();
@@ -185,9 +185,9 @@ void LoadRun::wait_for_all(const PathLoad::OnProgress& on_progress) {
                   "dmesg",
                   options_.io.timeout, list);
     }
-    if (!left_early && on_progress) {
+    if (!left_early && watch_.on_progress) {
       try {
-        on_progress(moved);
+        watch_.on_progress(moved);
       } catch (...) {
         left_early = std::current_exception();
         stop_ = true;
@@ -195,6 +195,8 @@ void LoadRun::wait_for_all(const PathLoad::OnProgress& on_progress) {
     }
     lock.lock();
   }
+  lock.unlock();
+  engine_->call([] {});  // the callback that woke us may still be on its way out
   if (left_early) std::rethrow_exception(left_early);
 }
 
@@ -203,14 +205,13 @@ void LoadRun::give_up() {
   abandoned_ = !engine_->shutdown(options_.io.shutdown_timeout).clean;
 }
 
-LoadResult LoadRun::run(const PathLoad::OnProgress& on_progress) {
+LoadResult LoadRun::run() {
+  if (watch_.on_prepared) watch_.on_prepared();
   cpu_before_ = sys::process_cpu_seconds();
   deadline_ = deadline_in(shape_.seconds);
   begin_ns_ = Timeline::now_ns();
   start();
-  wait_for_all(on_progress);
-  // The callback that woke us may still be on its way out.
-  engine_->call([] {});
+  wait_for_all();
   if (trouble_) throw Error(*trouble_);
   return result();
 }

@@ -27,13 +27,13 @@ struct LoadFiles {
 class LoadRun {
  public:
   LoadRun(const LoadShape& shape, const LoadFiles& files, const PathLoadOptions& options,
-          std::shared_ptr<Timeline> timeline);
+          const LoadWatch& watch);
   /// Memory and records that a device may still touch stay for ever.
   ~LoadRun();
   LoadRun(const LoadRun&) = delete;
   LoadRun& operator=(const LoadRun&) = delete;
 
-  LoadResult run(const PathLoad::OnProgress& on_progress);
+  LoadResult run();
   /// A transfer was given up: the files must stay open, too.
   bool abandoned() const { return abandoned_; }
 
@@ -51,13 +51,14 @@ class LoadRun {
   void start();
   bool prepare(Slot& slot);  // false: a bound is met
   void end_slot();
-  void wait_for_all(const PathLoad::OnProgress& on_progress);
+  void wait_for_all();
   void give_up();
   LoadResult result() const;
 
   const LoadShape shape_;
   const LoadFiles& files_;
   const PathLoadOptions& options_;
+  const LoadWatch& watch_;
   std::int64_t blocks_ = 0;  // over all files
   PinnedRegion memory_;      // before the engine, which may use both until it ends
   std::unique_ptr<Slot[]> slots_;

@@ -39,8 +39,7 @@ io::EngineOptions own_engine(const IoConfig& io) {
 struct PathLoad::Impl {
   explicit Impl(const PathLoadOptions& the_options);
   ~Impl();
-  LoadResult run(const LoadShape& shape, const OnProgress& on_progress,
-                 std::shared_ptr<Timeline> timeline);
+  LoadResult run(const LoadShape& shape, const LoadWatch& watch);
   std::int64_t cached_bytes() const;
   std::int64_t check_written(const LoadShape& shape, std::int64_t bytes_written);
 
@@ -90,12 +89,11 @@ std::int64_t PathLoad::Impl::cached_bytes() const {
   return sum;
 }
 
-LoadResult PathLoad::Impl::run(const LoadShape& shape, const OnProgress& on_progress,
-                               std::shared_ptr<Timeline> timeline) {
-  LoadRun load(shape, files, options, std::move(timeline));
+LoadResult PathLoad::Impl::run(const LoadShape& shape, const LoadWatch& watch) {
+  LoadRun load(shape, files, options, watch);
   LoadResult result;
   try {
-    result = load.run(on_progress);
+    result = load.run();
   } catch (...) {
     abandoned = abandoned || load.abandoned();
     throw;
@@ -142,22 +140,21 @@ std::int64_t PathLoad::Impl::check_written(const LoadShape& shape, std::int64_t 
 PathLoad::PathLoad(const PathLoadOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 PathLoad::~PathLoad() = default;
 
-void PathLoad::fill(const OnProgress& on_progress) {
+void PathLoad::fill(const LoadWatch& watch) {
   LoadShape shape;
   shape.pattern = LoadPattern::write;
   shape.block_size = fill_block;
   shape.queue_depth = fill_depth;
   shape.seconds = no_limit;
   shape.max_written = impl_->files.bytes * std::ssize(impl_->files.specs);
-  impl_->run(shape, on_progress, nullptr);
+  impl_->run(shape, watch);
   impl_->filled = true;
 }
 
-LoadResult PathLoad::run(const LoadShape& shape, const OnProgress& on_progress,
-                         std::shared_ptr<Timeline> timeline) {
+LoadResult PathLoad::run(const LoadShape& shape, const LoadWatch& watch) {
   if (shape.pattern != LoadPattern::write && !impl_->filled)
     throw_error(Errc::invalid_argument, "load: fill() comes before the first run that reads");
-  return impl_->run(shape, on_progress, std::move(timeline));
+  return impl_->run(shape, watch);
 }
 
 std::int64_t PathLoad::bytes_per_file() const { return impl_->files.bytes; }

@@ -12,7 +12,7 @@ namespace {
 
 void Mixed(benchmark::State& state) {
   try {
-    EngineLoad load({.file = traffic_folder() / "engine.bin",
+    EngineLoad load({.folder = traffic_folder(),
                      .file_bytes = traffic_file_bytes(),
                      .block_bytes = state.range(0) * KiB,
                      .depth = static_cast<int>(state.range(1))});
@@ -20,16 +20,6 @@ void Mixed(benchmark::State& state) {
                    (load.direct_io().starts_with("direct") ? ", direct" : ", BUFFERED"));
     load.run(Pattern::mixed, traffic_seconds() / 4);  // warm-up
     report_traffic(state, load, Pattern::mixed);
-  } catch (const Error& error) {
-    state.SkipWithError(error.what());
-  }
-}
-
-void CeilingFio(benchmark::State& state) {
-  try {
-    const std::int64_t block = tiny() ? 256 * KiB : MiB;
-    const FioLoad fio(ceiling_settings(block, 8, FioLoad::huge_pages_free_for(8 * block)));
-    report_traffic(state, fio, Pattern::mixed);
   } catch (const Error& error) {
     state.SkipWithError(error.what());
   }
@@ -47,11 +37,7 @@ const bool registered = [] {
     for (const int block : {64, 128, 256, 512, 1024, 2048, 4096})
       for (const int depth : {1, 4, 16}) sweep->Args({block, depth});
   }
-  if (FioLoad::installed())
-    benchmark::RegisterBenchmark("CeilingFio", CeilingFio)
-        ->UseManualTime()
-        ->Unit(benchmark::kMillisecond)
-        ->Iterations(1);
+  register_fio_ceiling("CeilingFio", Pattern::mixed);
   return true;
 }();
 

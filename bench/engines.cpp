@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "io/engine.h"
 #include "traffic.h"
 
 #include "spillway/error.h"
@@ -16,7 +17,7 @@ std::int64_t block_bytes() { return tiny() ? 256 * KiB : MiB; }
 
 void engine_traffic(benchmark::State& state, EngineChoice engine, Pattern pattern) {
   try {
-    EngineLoad load({.file = traffic_folder() / "engine.bin",
+    EngineLoad load({.folder = traffic_folder(),
                      .file_bytes = traffic_file_bytes(),
                      .block_bytes = block_bytes(),
                      .depth = depth,
@@ -24,16 +25,6 @@ void engine_traffic(benchmark::State& state, EngineChoice engine, Pattern patter
     state.SetLabel(load.direct_io().starts_with("direct") ? "direct" : "BUFFERED");
     load.run(pattern, traffic_seconds() / 4);  // warm-up
     report_traffic(state, load, pattern);
-  } catch (const Error& error) {
-    state.SkipWithError(error.what());
-  }
-}
-
-void fio_traffic(benchmark::State& state, Pattern pattern) {
-  try {
-    const FioLoad fio(ceiling_settings(block_bytes(), depth,
-                                       FioLoad::huge_pages_free_for(depth * block_bytes())));
-    report_traffic(state, fio, pattern);
   } catch (const Error& error) {
     state.SkipWithError(error.what());
   }
@@ -49,7 +40,7 @@ bool io_uring_works() {
 }
 
 const bool registered = [] {
-  const bool fio = FioLoad::installed(), ring = io_uring_works();
+  const bool ring = io_uring_works();
   const auto add = [](const std::string& who, Pattern pattern, auto function) {
     benchmark::RegisterBenchmark((who + "/" + std::string(name_of(pattern))).c_str(), function)
         ->UseManualTime()
@@ -64,9 +55,7 @@ const bool registered = [] {
     add("threads", pattern, [pattern](benchmark::State& state) {
       engine_traffic(state, EngineChoice::threads, pattern);
     });
-    if (fio)
-      add("ceiling_fio", pattern,
-          [pattern](benchmark::State& state) { fio_traffic(state, pattern); });
+    register_fio_ceiling("ceiling_fio/" + std::string(name_of(pattern)), pattern);
   }
   return true;
 }();

@@ -48,16 +48,6 @@ void Step(benchmark::State& state) {
   }
 }
 
-void CeilingFio(benchmark::State& state) {
-  try {
-    const std::int64_t block = tiny() ? 256 * KiB : MiB;
-    const FioLoad fio(ceiling_settings(block, 8, FioLoad::huge_pages_free_for(8 * block)));
-    report_traffic(state, fio, Pattern::mixed);
-  } catch (const Error& error) {
-    state.SkipWithError(error.what());
-  }
-}
-
 const bool registered = [] {
   auto* const sweep = benchmark::RegisterBenchmark("Step", Step);
   sweep->ArgNames({"tile_kib", "buffers"})->UseRealTime()->Unit(benchmark::kMillisecond);
@@ -67,11 +57,7 @@ const bool registered = [] {
     for (const int tile : {1024, 2048, 4096, 8192, 16384})
       for (const int buffers : {3, 4, 6}) sweep->Args({tile, buffers});
   }
-  if (FioLoad::installed())
-    benchmark::RegisterBenchmark("CeilingFio", CeilingFio)
-        ->UseManualTime()
-        ->Unit(benchmark::kMillisecond)
-        ->Iterations(1);
+  register_fio_ceiling("CeilingFio", Pattern::mixed);
   return true;
 }();
 

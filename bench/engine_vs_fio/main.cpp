@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/byte_size.h"
+#include "bench/huge_pages.h"
 #include "engine_load.h"
 #include "fio_load.h"
 #include "machine.h"
@@ -105,8 +106,8 @@ std::int64_t size_of(const std::string& text, const char* option) {
   return *bytes;
 }
 
-EngineLoadSettings engine_settings(const Options& options, const std::filesystem::path& file) {
-  EngineLoadSettings settings{.file = file};
+EngineLoadSettings engine_settings(const Options& options, const std::filesystem::path& folder) {
+  EngineLoadSettings settings{.folder = folder};
   settings.block_bytes = size_of(options.block_size, "--block-size");
   settings.depth = options.depth;
   settings.engine = engine_of(options.engine);
@@ -116,10 +117,10 @@ EngineLoadSettings engine_settings(const Options& options, const std::filesystem
   settings.file_bytes *= settings.block_bytes;
   const char* const device = std::getenv("SPILLWAY_FAST_DEVICE");
   const bool on_zram = device != nullptr && std::string_view(device) == "zram";
-  settings.data =
-      options.data == "word" || (options.data == "auto" && on_zram) ? Data::word : Data::random;
+  settings.data = options.data == "word" || (options.data == "auto" && on_zram) ? LoadFill::words
+                                                                                : LoadFill::random;
   settings.huge_pages = options.pages == "auto"
-                            ? FioLoad::huge_pages_free_for(settings.depth * settings.block_bytes)
+                            ? tool::HugePages::free_for(settings.depth * settings.block_bytes)
                             : options.pages == "huge";
   return settings;
 }
@@ -127,21 +128,13 @@ EngineLoadSettings engine_settings(const Options& options, const std::filesystem
 int run(const Options& options) {
   const tool::StopSignals signals;
   const tool::ScratchDirectory scratch(options.directory);
-  const EngineLoadSettings settings = engine_settings(options, scratch.path() / "data.bin");
+  const EngineLoadSettings settings = engine_settings(options, scratch.path());
   if (!settings.huge_pages && options.pages == "auto")
     fmt::print(stderr,
                "warning: no free hugetlb pages, so both sides get 4 KiB pages, and fio's rate is "
                "no ceiling of the disk; sysctl vm.nr_hugepages=64 mends it\n");
   EngineLoad engine(settings);
-  const FioLoad fio({.file = settings.file,
-                     .file_bytes = settings.file_bytes,
-                     .block_bytes = settings.block_bytes,
-                     .depth = settings.depth,
-                     .engine = options.fio_engine,
-                     .direct = engine.direct_io().starts_with("direct"),
-                     .huge_pages = settings.huge_pages,
-                     .data = settings.data,
-                     .more = options.fio_arguments});
+  FioLoad fio(engine, settings.huge_pages, options.fio_engine, options.fio_arguments);
 
   ordered_json out;
   out["machine"] = machine_line();
@@ -149,11 +142,11 @@ int run(const Options& options) {
   out["direct_io"] = engine.direct_io();
   out["engine"] = engine.engine();
   out["engine_features"] = engine.features();
-  out["fio_engine"] = options.fio_engine;
+  out["fio_engine"] = fio.engine();
   out["block_size"] = settings.block_bytes;
   out["queue_depth"] = settings.depth;
   out["file_bytes"] = settings.file_bytes;
-  out["data"] = settings.data == Data::word ? "one word per page" : "random";
+  out["data"] = settings.data == LoadFill::words ? "one word per page" : "random";
   out["huge_page_share"] = engine.huge_page_share();
   out["seconds"] = options.seconds;
   out["doubts"] = doubts();
@@ -162,7 +155,7 @@ int run(const Options& options) {
   fmt::print("{} ({}) and fio with {}: {} blocks, {} in flight, {} of {}, {:.0f} % huge pages\n",
              engine.engine(), fmt::join(engine.features(), ", "), options.fio_engine,
              format_bytes(settings.block_bytes), settings.depth, format_bytes(settings.file_bytes),
-             settings.data == Data::word ? "one word per page" : "random data",
+             settings.data == LoadFill::words ? "one word per page" : "random data",
              100 * engine.huge_page_share());
 
   out["results"] = ordered_json::array();

@@ -23,9 +23,10 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/fio.h"
+#include "bench/huge_pages.h"
 #include "demo_options.h"
 #include "demo_report.h"
-#include "fio.h"
 #include "in_memory_run.h"
 #include "model.h"
 #include "offloaded_run.h"
@@ -35,12 +36,15 @@
 #include "stop_signals.h"
 
 #include "spillway/error.h"
+#include "spillway/path_load.h"
 
 namespace spillway::bench {
 namespace {
 
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t fio_block = 1024 * 1024, fio_depth = 8;
 
 struct Options {
   demo::Options work;
@@ -51,16 +55,16 @@ struct Options {
 };
 
 struct Pair {
-  Fio::Rate fio_before, fio_after;
+  double fio_before = 0, fio_after = 0;  // [bytes per second]
   double step_seconds = 0, in_memory_seconds = 0;
   std::int64_t step_bytes = 0;
 
-  double fio_rate() const { return (fio_before.both() + fio_after.both()) / 2; }
+  double fio_rate() const { return (fio_before + fio_after) / 2; }
   double bound() const {
     return std::max(static_cast<double>(step_bytes) / fio_rate(), in_memory_seconds);
   }
   double ratio() const { return step_seconds / bound(); }
-  double control() const { return fio_after.both() / fio_before.both(); }
+  double control() const { return fio_after / fio_before; }
 };
 
 // Calls step(number) until `seconds` have passed, at least once; the mean seconds of one.
@@ -81,17 +85,18 @@ double mean_step(double seconds, Step step) {
 class Comparison {
  public:
   Comparison(const Options& options, const demo::Model& model, const Config& config,
-             demo::ComputeThreads& threads, const FioSettings& fio)
+             demo::ComputeThreads& threads, tool::Fio fio, tool::FioRun fio_run)
       : seconds_(options.seconds),
         offloaded_(model, config, options.work.seed, threads),
         in_memory_(model, options.work.seed, threads),
-        fio_(fio) {
+        fio_(std::move(fio)),
+        fio_run_(std::move(fio_run)) {
     offloaded_.set_up(keep_going);
   }
 
   Pair measure() {
     Pair pair;
-    pair.fio_before = fio_.mixed();
+    pair.fio_before = fio_.run(fio_run_).rate();
     const OptimizerStats before = offloaded_.stats();
     const std::int64_t first = offloaded_steps_;
     pair.step_seconds =
@@ -100,7 +105,7 @@ class Comparison {
     pair.step_bytes =
         (after.bytes_read + after.bytes_written - before.bytes_read - before.bytes_written) /
         (offloaded_steps_ - first);
-    pair.fio_after = fio_.mixed();
+    pair.fio_after = fio_.run(fio_run_).rate();
     pair.in_memory_seconds = mean_step(seconds_ / 4, [&] { in_memory_.step(++in_memory_steps_); });
     return pair;
   }
@@ -113,7 +118,8 @@ class Comparison {
   double seconds_;
   demo::OffloadedRun offloaded_;
   demo::InMemoryRun in_memory_;
-  Fio fio_;
+  tool::Fio fio_;
+  tool::FioRun fio_run_;
   std::int64_t offloaded_steps_ = 0, in_memory_steps_ = 0;
 };
 
@@ -134,7 +140,7 @@ std::string machine_line(const ContextStats& context) {
                      first_line("/proc/cpuinfo", "model name"), tool::usable_processors(),
                      demo::bytes_text(tool::proc_bytes("/proc/meminfo", "MemTotal")),
                      kernel.release, context.paths.empty() ? "?" : context.paths[0].file_system,
-                     context.paths.empty() ? "?" : context.paths[0].path, Fio::version(),
+                     context.paths.empty() ? "?" : context.paths[0].path, tool::Fio::version(),
                      __VERSION__,
 #ifdef __OPTIMIZE__
                      ""
@@ -209,8 +215,8 @@ void write_json(const std::string& file, const Options& options, const Summary& 
   out["bound_seconds"] = interval_json(summary.bound);
   out["pairs"] = ordered_json::array();
   for (const Pair& pair : pairs)
-    out["pairs"].push_back({{"fio_before", pair.fio_before.both()},
-                            {"fio_after", pair.fio_after.both()},
+    out["pairs"].push_back({{"fio_before", pair.fio_before},
+                            {"fio_after", pair.fio_after},
                             {"step_seconds", pair.step_seconds},
                             {"step_bytes", pair.step_bytes},
                             {"in_memory_seconds", pair.in_memory_seconds},
@@ -231,24 +237,32 @@ int run(Options options) {
   demo::ComputeThreads threads(options.work.threads > 0 ? options.work.threads
                                                         : tool::usable_processors());
 
-  FioSettings fio{.directory = scratch.path()};
-  fio.file_bytes =
-      std::clamp<std::int64_t>(demo::InMemoryRun::bytes(model) / fio.block_bytes * fio.block_bytes,
-                               16 * fio.block_bytes, 4096 * fio.block_bytes);
-  fio.runtime_ms = static_cast<std::int64_t>(options.seconds * 1000);
-  fio.huge_pages = tool::proc_bytes("/proc/meminfo", "Hugetlb") > 0;
+  // On a file as a store has it, filled: what was never written costs nothing to read.
+  PathLoad fio_files({.paths = {scratch.path()},
+                      .file_bytes = std::clamp<std::int64_t>(demo::InMemoryRun::bytes(model),
+                                                             16 * fio_block, 4096 * fio_block)});
+  fio_files.fill({.on_progress = [](std::int64_t) { tool::StopSignals::check(); }});
+  const tool::FioRun fio{
+      .pattern = LoadPattern::mixed,
+      .files = {fio_files.file_names()},
+      .file_bytes = fio_files.bytes_per_file(),
+      .block_bytes = fio_block,
+      .depth = fio_depth,
+      .huge_pages = tool::HugePages::free_for(fio_depth * fio_block),
+      .seconds = options.seconds,
+  };
   if (!fio.huge_pages)
     fmt::print(stderr,
                "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
                "its rate is no ceiling\n");
-  if (!options.fio_engine.empty()) fio.engine = options.fio_engine;
 
-  Comparison comparison(options, model, config, threads, fio);
+  Comparison comparison(options, model, config, threads, tool::Fio(options.fio_engine), fio);
   const std::string machine = machine_line(comparison.offloaded().context().stats());
   fmt::print("{}\n{}, {} parameters, {} of state; engine {}, fio with {} and {} pages\n", machine,
              model.name, demo::grouped(model.parameters()),
              demo::bytes_text(12 * model.parameters()),
-             comparison.offloaded().context().stats().engine, fio.engine,
+             comparison.offloaded().context().stats().engine,
+             options.fio_engine.empty() ? "io_uring" : options.fio_engine,
              fio.huge_pages ? "2 MiB" : "4 KiB");
   comparison.measure();  // warm-up
   std::vector<Pair> pairs;
@@ -257,8 +271,8 @@ int run(Options options) {
     fmt::print(stderr,
                "pair {:2}: step {:.3f} s, in memory {:.3f} s, fio {:.2f} and {:.2f} GB/s, ratio "
                "{:.3f}\n",
-               pairs.size(), pair.step_seconds, pair.in_memory_seconds,
-               pair.fio_before.both() / 1e9, pair.fio_after.both() / 1e9, pair.ratio());
+               pairs.size(), pair.step_seconds, pair.in_memory_seconds, pair.fio_before / 1e9,
+               pair.fio_after / 1e9, pair.ratio());
   }
   const Summary summary = summarise(pairs);
   print_summary(summary, comparison.offloaded().stats(), pairs);
@@ -316,7 +330,7 @@ int main(int argc, char** argv) {
   CLI::App app("A step whose state is on disk, against fio on the same file system", "step_vs_fio");
   bench::add_options(app, options);
   CLI11_PARSE(app, argc, argv);
-  if (bench::Fio::version().empty()) {
+  if (tool::Fio::version().empty()) {
     fmt::print("SKIPPED: fio is not installed\n");
     return 0;
   }

@@ -1,69 +1,51 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "io/engine.h"
 #include "load.h"
-#include "memory/pinned_region.h"
-#include "sys/file.h"
+
+#include "spillway/path_load.h"
 
 namespace spillway::bench {
 
 struct EngineLoadSettings {
-  std::filesystem::path file;
-  std::int64_t file_bytes = 0;  ///< a multiple of block_bytes
+  std::filesystem::path folder;
+  std::int64_t file_bytes = 0;  ///< at least 1 MiB
   std::int64_t block_bytes = 1024 * 1024;
   int depth = 8;
   EngineChoice engine = EngineChoice::automatic;
   bool huge_pages = true;
-  Data data = Data::random;
+  LoadFill data = LoadFill::random;
 };
 
-/// Our engine, kept full with `depth` transfers of one block each, as fio keeps it: each completion
-/// submits the next transfer from its callback. Reads and writes run through the file in order,
-/// each on its own; mixed alternates.
+/// Our engine on a file of its own in a folder, kept full with `depth` transfers of one block each.
 class EngineLoad {
  public:
-  /// Makes the file, preallocated, and fills all of it; reads it back and compares.
-  /// Throws Error.
+  /// Makes the file, preallocated, and fills all of it. Throws Error.
   explicit EngineLoad(const EngineLoadSettings& settings);
-  ~EngineLoad();
 
+  /// Throws Stopped after a signal, where somebody catches those (StopSignals).
   Sample run(Pattern pattern, double seconds);
 
-  std::string engine() const { return engine_->report().engine; }
-  std::vector<std::string> features() const { return engine_->report().features; }
-  const std::string& direct_io() const { return direct_io_; }
-  double huge_page_share() const;
+  const EngineLoadSettings& settings() const { return settings_; }
+  const std::string& engine() const { return last_.engine; }
+  const std::vector<std::string>& features() const { return last_.features; }
+  double huge_page_share() const { return last_.huge_page_share; }
+  bool direct() const { return load_.paths()[0].direct_io; }
+  /// "direct: ...", "BUFFERED: ...", with the proof or the reason.
+  std::string direct_io() const;
+  std::vector<std::string> file_names() const { return load_.file_names(); }
+  std::int64_t file_bytes() const { return load_.bytes_per_file(); }
 
  private:
-  struct Slot;
-  static void next(io::Request& request, void* slot);
-  void start(Slot& slot);
-  void fill_buffers();
-  void fill_file();
-  void check_file();
-  void wait_for_all();
+  LoadResult run_until(Pattern pattern, double seconds, std::int64_t bytes);
 
   EngineLoadSettings settings_;
-  sys::UniqueFd fd_;
-  std::string direct_io_;
-  PinnedRegion memory_;
-  std::unique_ptr<io::Engine> engine_;
-  io::FileId file_{};
-  std::vector<std::unique_ptr<Slot>> slots_;
-
-  // Of one run; touched by the I/O thread only, but for the flag.
-  std::atomic<bool> stop_{false};
-  Pattern pattern_ = Pattern::read;
-  std::int64_t position_[2] = {0, 0};  // by Op
-  std::int64_t moved_[2] = {0, 0};
-  bool write_is_next_ = false;
+  PathLoad load_;
+  LoadResult last_;
 };
 
 }  // namespace spillway::bench

@@ -1,44 +1,50 @@
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
 #include <string>
-#include <vector>
+#include <utility>
 
+#include "bench/fio.h"
+#include "engine_load.h"
 #include "load.h"
 
 namespace spillway::bench {
 
-struct FioLoadSettings {
-  std::filesystem::path file;  ///< exists, filled
-  std::int64_t file_bytes = 0;
-  std::int64_t block_bytes = 1024 * 1024;
-  int depth = 8;
-  std::string engine = "io_uring";
-  bool direct = true;
-  bool huge_pages = true;  ///< hugetlb pages for its buffers
-  Data data = Data::random;
-  std::vector<std::string> more = {};  ///< arguments for fio
-};
-
-/// fio on the same file, as fast as it goes: registered file, fixed buffers, huge pages.
+/// fio on the file of an EngineLoad, which must outlive this: the same blocks and depth.
 class FioLoad {
  public:
-  static bool installed();
-  /// Whether there are free hugetlb pages for its buffers, which it asks for and does not live
-  /// without (vm.nr_hugepages).
-  static bool huge_pages_free_for(std::int64_t bytes);
+  static bool installed() { return !tool::Fio::version().empty(); }
 
   /// Runs fio a few times for no longer than it takes to start, to know what that costs.
-  explicit FioLoad(FioLoadSettings settings);
+  FioLoad(const EngineLoad& load, bool huge_pages, std::string engine = {},
+          std::vector<std::string> more = {})
+      : fio_(std::move(engine)),
+        run_{.files = {load.file_names()},
+             .file_bytes = load.file_bytes(),
+             .block_bytes = load.settings().block_bytes,
+             .depth = load.settings().depth,
+             .direct = load.direct(),
+             .huge_pages = huge_pages,
+             .fill = load.settings().data,
+             .more = std::move(more)},
+        start_cpu_seconds_(fio_.start_cpu_seconds(run_)) {}
+
   /// The processor time is that of fio's process, less what a run costs that moves one block.
-  Sample run(Pattern pattern, double seconds) const;
+  Sample run(Pattern pattern, double seconds) {
+    run_.pattern = pattern;
+    run_.seconds = seconds;
+    const tool::FioResult result = fio_.run(run_);
+    return {.read_bytes = result.read_bytes,
+            .written_bytes = result.written_bytes,
+            .seconds = result.seconds,
+            .cpu_seconds = result.cpu_seconds - start_cpu_seconds_};
+  }
+
+  std::string engine() const { return fio_.engine(); }
 
  private:
-  Sample run(Pattern pattern, const std::string& bound) const;
-
-  FioLoadSettings settings_;
-  double start_cpu_seconds_ = 0;
+  tool::Fio fio_;
+  tool::FioRun run_;
+  double start_cpu_seconds_;
 };
 
 }  // namespace spillway::bench

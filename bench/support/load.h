@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <string_view>
 
+#include "spillway/path_load.h"
+
 namespace spillway::bench {
 
-enum class Pattern { read, write, mixed };
+using Pattern = LoadPattern;
 inline constexpr Pattern all_patterns[] = {Pattern::read, Pattern::write, Pattern::mixed};
 
 inline std::string_view name_of(Pattern pattern) {
@@ -16,12 +18,6 @@ inline std::string_view name_of(Pattern pattern) {
   }
   return "?";
 }
-
-/// What stands in the pages that are written.
-enum class Data {
-  random,  ///< no device can make less of it
-  word     ///< each 4 KiB page repeats one 8-byte word: zram stores it for free
-};
 
 /// How much moved in how long.
 struct Sample {

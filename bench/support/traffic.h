@@ -8,10 +8,13 @@
 #include <string>
 
 #include "base/align.h"
+#include "bench/huge_pages.h"
 #include "engine_load.h"
 #include "fio_load.h"
 #include "machine.h"
 #include "scratch_directory.h"
+
+#include "spillway/error.h"
 
 namespace spillway::bench {
 
@@ -41,20 +44,31 @@ void report_traffic(benchmark::State& state, Load& load, Pattern pattern) {
   state.counters["cpu_s_per_GiB"] = all.cpu_per_gib();
 }
 
-/// The ceiling beside the figures: fio on a file of the same size, huge pages where there are some.
-inline FioLoadSettings ceiling_settings(std::int64_t block_bytes, int depth, bool huge_pages) {
-  EngineLoadSettings file{.file = traffic_folder() / "fio.bin",
-                          .file_bytes = traffic_file_bytes(),
-                          .block_bytes = block_bytes,
-                          .depth = depth,
-                          .huge_pages = huge_pages};
-  const EngineLoad made(file);  // fills it
-  return {.file = file.file,
-          .file_bytes = file.file_bytes,
-          .block_bytes = block_bytes,
-          .depth = depth,
-          .direct = made.direct_io().starts_with("direct"),
-          .huge_pages = huge_pages};
+/// Adds the ceiling beside the figures: fio on a file of the same size, 1 MiB blocks, eight in
+/// flight, from huge pages where there are some free. Nothing without fio.
+inline void register_fio_ceiling(const std::string& name, Pattern pattern) {
+  if (!FioLoad::installed()) return;
+  const auto ceiling = [pattern](benchmark::State& state) {
+    try {
+      constexpr int depth = 8;
+      const std::int64_t block = tiny() ? 256 * KiB : MiB;
+      const bool huge = tool::HugePages::free_for(depth * block + 2 * MiB);
+      const EngineLoad file({.folder = traffic_folder(),
+                             .file_bytes = traffic_file_bytes(),
+                             .block_bytes = block,
+                             .depth = depth,
+                             .huge_pages = huge});
+      FioLoad fio(file, huge);
+      report_traffic(state, fio, pattern);
+      state.SetLabel(fio.engine() + (huge ? ", huge pages" : ", 4 KiB pages: no ceiling"));
+    } catch (const Error& error) {
+      state.SkipWithError(error.what());
+    }
+  };
+  benchmark::RegisterBenchmark(name.c_str(), ceiling)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond)
+      ->Iterations(1);
 }
 
 }  // namespace spillway::bench

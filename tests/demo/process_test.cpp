@@ -9,6 +9,7 @@
 
 #include "piped_process.h"
 #include "process_figures.h"
+#include "progress.h"
 #include "scratch_directory.h"
 #include "support/temp_dir.h"
 
@@ -39,7 +40,7 @@ TEST(PipedProcessTest, TheEnvironmentIsOursWithTheAdditions) {
   ::setenv("SPILLWAY_TEST_A", "ours", 1);
   ::setenv("SPILLWAY_TEST_B", "ours", 1);
   PipedProcess child({"sh", "-c", "echo $SPILLWAY_TEST_A $SPILLWAY_TEST_B"},
-                     {"SPILLWAY_TEST_B=added"});
+                     {.environment = {"SPILLWAY_TEST_B=added"}});
   EXPECT_EQ(child.read_line(), "ours added");
 }
 
@@ -49,6 +50,53 @@ TEST(PipedProcessTest, ItsEndIsSeenAndDestructionKillsIt) {
   EXPECT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 3);
   PipedProcess sleeps({"sleep", "1000"});  // hangs here if it is not killed
+}
+
+TEST(PipedProcessTest, ItsInputAndItsErrors) {
+  PipedProcess child({"sh", "-c", "while read line; do echo \"$line!\" >&2; done; echo end"},
+                     {.input = true, .errors = true});
+  child.write_line("one");
+  EXPECT_EQ(child.read_line(), "one!");
+  child.write_line("two");
+  EXPECT_EQ(child.read_line(), "two!");
+  child.close_input();
+  EXPECT_EQ(child.read_line(), "end");
+  EXPECT_EQ(child.read_line(), std::nullopt);
+}
+
+TEST(PipedProcessTest, OneThatMayTidyUpIsAskedFirst) {
+  const TempDir folder;
+  const std::string file = (folder.path() / "tidy").string();
+  {
+    PipedProcess child({"sh", "-c", "trap 'touch " + file + "; exit 0' TERM; echo on; cat"},
+                       {.input = true, .patience = 60});
+    EXPECT_EQ(child.read_line(), "on");
+  }
+  EXPECT_EQ(folder.names().size(), 1U);
+}
+
+TEST(PipedProcessTest, TicksComeWhileNothingElseDoes) {
+  PipedProcess child({"sleep", "1000"});
+  struct Enough {};
+  int ticks = 0;
+  EXPECT_THROW(child.read_line([&] {
+    if (++ticks == 2) throw Enough();
+  }),
+               Enough);
+}
+
+TEST(PipedProcessTest, ItsProcessorTimeIsKnownAtTheEnd) {
+  PipedProcess child({"sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done"});
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_GT(child.cpu_seconds(), 0);
+}
+
+TEST(ProgressTest, TimeLeftIsToldOnceItIsKnown) {
+  EXPECT_EQ(time_left(0.5, 10, 100), "") << "too early";
+  EXPECT_EQ(time_left(10, 0, 100), "");
+  EXPECT_EQ(time_left(10, 50, 100), "10 s");
+  EXPECT_EQ(time_left(10, 1, 100), "16 min 30 s");
+  EXPECT_EQ(time_left(10, 120, 100), "0 s");
 }
 
 TEST(PipedProcessTest, WhatIsNotThereIsNotFound) {

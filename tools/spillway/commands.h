@@ -14,6 +14,8 @@ using Command = std::function<int()>;
 void add_demo(CLI::App& app, Command& chosen);
 /// A group: its subcommands stand in bench/.
 void add_bench(CLI::App& app, Command& chosen);
+/// Not for people: the processes of a bench's ranks, and of what runs beside them.
+void add_bench_processes(CLI::App& app, Command& chosen);
 /// Not for people: the process in which the demo runs in memory.
 void add_reference(CLI::App& app, Command& chosen);
 

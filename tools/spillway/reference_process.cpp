@@ -55,7 +55,7 @@ ReferenceResult run_reference(const Work& work, const std::function<void()>& on_
                                    fmt::format("--threads={}", work.threads),
                                    fmt::format("--parent={}", ::getpid())};
   if (work.layers) command.push_back(fmt::format("--layers={}", *work.layers));
-  tool::PipedProcess process(command, {InMemoryRun::huge_page_setting});
+  tool::PipedProcess process(command, {.environment = {InMemoryRun::huge_page_setting}});
 
   ReferenceResult result;
   bool complete = false;

@@ -20,6 +20,7 @@ void add_bench(CLI::App& app, Command& chosen) {
   CLI::App& bench = *app.add_subcommand("bench", "Measure what this machine and its paths give");
   bench.require_subcommand(0, 1);
   bench.fallthrough();
+  add_bench_io(bench, chosen);
   add_bench_params(bench, chosen);
   bench.callback([&bench, &chosen] {
     if (bench.get_subcommands().empty()) chosen = which_bench;

@@ -22,7 +22,7 @@ template <typename... Args>
 }
 
 std::int64_t bytes_of(std::string_view flag, const std::string& text) {
-  return tool::parse_field(flag, "io", "block_size", text).io.block_size;
+  return tool::parse_field(flag, "offload_param", "buffer_size", text).offload_param.buffer_size;
 }
 
 LoadPattern pattern_named(const std::string& name) {

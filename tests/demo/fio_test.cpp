@@ -130,7 +130,7 @@ TEST(FioParseTest, WhatIsNoResultIsAnError) {
 
 TEST(FioParseTest, NothingMovedIsNoRate) {
   std::string text = with("\"io_bytes\" : 4000000000", "\"io_bytes\" : 0");
-  text.replace(text.find("1000000,"), 8, "0,");
+  text.replace(text.find(": 1000000,"), 10, ": 0,");
   message_of(text, 0);
 }
 

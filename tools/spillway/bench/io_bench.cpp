@@ -128,6 +128,9 @@ void IoBench::start_ranks() {
     });
   report_.bytes_written += plan.file_bytes();
   report_.paths = ranks_[0]->paths();
+  // In words that mean the same elsewhere.
+  for (std::size_t i = 0; i < report_.paths.size(); ++i)
+    report_.paths[i].path = report_.machine.places[i].path;
   done_ms_ = plan.file_bytes() / fill_rate;
 }
 

@@ -101,7 +101,6 @@ void add_bench_io(CLI::App& bench, Command& chosen) {
       ->capture_default_str();
   command.add_option("--seconds", o.seconds, "Of each run")
       ->type_name("S")
-      ->check(CLI::Range(0.01, 3600.0))
       ->group("Bounds")
       ->capture_default_str();
   command.add_option("--rounds", o.rounds, "Runs of each kind, in turn with those of fio")

@@ -117,6 +117,8 @@ Plan make_plan(const Options& options, bool on_zram, bool fio_there) {
   plan.ranks = static_cast<int>(options.ranks);
   plan.rounds = static_cast<int>(options.rounds);
   plan.seconds = options.seconds;
+  if (!(plan.seconds >= 0.01 && plan.seconds <= 3600))  // not a number, too
+    refuse("--seconds {}: must be 0.01 to 3600", options.seconds);
   plan.file_bytes_per_rank = bytes_of("--size", options.size) / plan.ranks;
   plan.max_written = bytes_of("--max-written", options.max_written);
   for (const std::string& engine : options.engines) plan.engines.push_back(engine_named(engine));

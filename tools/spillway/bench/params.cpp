@@ -52,7 +52,7 @@ class Bench {
       scratch_ = std::make_unique<tool::ScratchDirectory>();
       offload.nvme_path = {scratch_->path()};
     }
-    report_.machine = tool::look_at_machine(offload.nvme_path.front());
+    report_.machine = tool::look_at_machine(offload.nvme_path);
     report_.model = model.name;
     report_.layers = model.layers;
     report_.whole_layers = model.whole_layers;
@@ -60,6 +60,7 @@ class Bench {
     report_.units = static_cast<std::int64_t>(workload_.units.size());
     report_.params = workload_.total;
     report_.bytes = workload_.total * element_bytes;
+    report_.warnings = tool::warnings_of(report_.machine, report_.bytes);
     report_.think_ms = options.think_ms;
     report_.passes = options.passes;
     report_.config = std::move(config);

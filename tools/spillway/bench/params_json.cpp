@@ -36,9 +36,10 @@ ordered_json result_json(const Result& result) {
 
 std::string to_json(const Report& report) {
   ordered_json out;
-  out["machine"] = tool::machine_json(report.machine);
+  out["machine"] = tool::to_json(report.machine);
   out["machine"]["engine"] = report.context.engine;
   out["machine"]["direct_io"] = !report.context.paths.empty() && report.context.paths[0].direct_io;
+  out["warnings"] = report.warnings;
   out["model"] = report.model;
   out["layers"] = report.layers;
   out["model_layers"] = report.whole_layers;

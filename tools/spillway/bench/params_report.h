@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/machine.h"
+#include "bench/machine_report.h"
 #include "bench/params_options.h"
 #include "bench/params_run.h"
 
@@ -21,7 +21,8 @@ struct Result {
 };
 
 struct Report {
-  tool::Machine machine;
+  tool::MachineReport machine;
+  std::vector<std::string> warnings;
   std::string model;
   std::int64_t layers = 0, whole_layers = 0;
   std::int64_t tensors = 0, units = 0, params = 0, bytes = 0;

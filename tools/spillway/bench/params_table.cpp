@@ -7,7 +7,8 @@ namespace spillway::params {
 
 std::string to_table(const Report& report) {
   const OffloadParamConfig& offload = report.config.offload_param;
-  std::string text = tool::machine_text(report.machine);
+  std::string text = tool::to_text(report.machine);
+  for (const std::string& warning : report.warnings) text += "warning: " + warning + "\n";
   text += fmt::format(
       "{}, {} parameters (bf16, {}) in {} tensors of {} units{}\n", report.model,
       demo::grouped(report.params), demo::bytes_text(report.bytes), report.tensors, report.units,

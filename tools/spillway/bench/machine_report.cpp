@@ -135,7 +135,7 @@ void warn_of_device(const BlockDevice& device, std::int64_t file_bytes,
         device.name));
   } else if (file_bytes < device_cache_bytes) {
     warnings.push_back(fmt::format(
-        "the files hold {}, and {} may keep up to {} in a cache of its own; raise --size",
+        "the files hold {}, and {} may keep up to {} in a cache of its own; larger ones tell more",
         demo::bytes_text(file_bytes), device.name, demo::bytes_text(device_cache_bytes)));
   }
 }

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <map>
 
+#include "bench/promised_file.h"
 #include "support/temp_dir.h"
 
 #include "spillway/error.h"
@@ -65,22 +67,35 @@ TEST(TraceTest, SaysWhatWasNotKept) {
   EXPECT_EQ(whole["otherData"]["spans_dropped"], 7);
 }
 
-TEST(TraceTest, WritesAFileOrSaysWhyNot) {
+Errc code_of(const std::filesystem::path& file) {
+  try {
+    PromisedFile(file).write("x");
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return Errc::timeout;
+}
+
+TEST(PromisedFileTest, IsThereOnceItIsWrittenAndOnlyThen) {
   const TempDir folder;
-  const Trace trace;
-  trace.write(folder.path() / "trace.json");
-  EXPECT_EQ(folder.names().size(), 1U);
-  const auto code = [&](const std::filesystem::path& file) {
-    try {
-      trace.write(file);
-    } catch (const Error& error) {
-      return error.code();
-    }
-    return Errc::timeout;
-  };
-  EXPECT_EQ(code(folder.path() / "absent" / "trace.json"), Errc::not_found);
-  EXPECT_EQ(code(folder.path()), Errc::permission_denied);
-  EXPECT_EQ(code("/dev/full"), Errc::no_space);
+  const std::filesystem::path name = folder.path() / "out.json";
+  {
+    const PromisedFile file(name);
+    EXPECT_TRUE(std::filesystem::exists(name));
+  }
+  EXPECT_FALSE(std::filesystem::exists(name));
+  PromisedFile(name).write("first");
+  { const PromisedFile file(name); }
+  EXPECT_EQ(std::filesystem::file_size(name), 5U) << "what stood there is kept";
+  PromisedFile(name).write("2nd");
+  EXPECT_EQ(std::filesystem::file_size(name), 3U);
+}
+
+TEST(PromisedFileTest, SaysWhyItCannotBe) {
+  const TempDir folder;
+  EXPECT_EQ(code_of(folder.path() / "absent" / "trace.json"), Errc::not_found);
+  EXPECT_EQ(code_of(folder.path()), Errc::permission_denied);
+  EXPECT_EQ(code_of("/dev/full"), Errc::no_space);
 }
 
 }  // namespace

@@ -2,13 +2,17 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "bench/bench_commands.h"
 #include "bench/child_process.h"
 #include "bench/io_bench.h"
 #include "bench/io_report.h"
 #include "bench/load_worker.h"
+#include "bench/promised_file.h"
+#include "bench/trace.h"
 #include "option_checks.h"
 #include "stop_signals.h"
 
@@ -33,15 +37,14 @@ int run_bench_io(const io_bench::Options& options) {
   MachineReport machine = look_at_machine(options.nvme_path);
   const io_bench::Plan plan = io_bench::make_plan(options, on_zram(machine), !machine.fio.empty());
   Trace trace;
-  // Before anything takes long: a file that cannot be written is told now.
-  if (options.trace) trace.write(*options.trace);
-  const bool to_file = options.json && *options.json != "-";
-  if (to_file) write_file(*options.json, "");
+  std::optional<PromisedFile> trace_file, json_file;
+  if (options.trace) trace_file.emplace(*options.trace);
+  if (options.json && *options.json != "-") json_file.emplace(*options.json);
   const io_bench::Report report =
       io_bench::IoBench(plan, std::move(machine), options.trace ? &trace : nullptr).run();
-  if (options.trace) trace.write(*options.trace);
-  if (to_file) write_file(*options.json, io_bench::to_json(report) + "\n");
-  if (options.json && !to_file) {
+  if (trace_file) trace_file->write(trace.to_json() + "\n");
+  if (json_file) json_file->write(io_bench::to_json(report) + "\n");
+  if (options.json && !json_file) {
     for (const std::string& warning : report.warnings) fmt::print(stderr, "warning: {}\n", warning);
     print_out(io_bench::to_json(report) + "\n");
   } else {

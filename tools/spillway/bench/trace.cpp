@@ -5,12 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <utility>
-
-#include "spillway/error.h"
 
 namespace spillway::tool {
 namespace {
@@ -136,23 +131,6 @@ std::string Trace::to_json() const {
                       {"otherData", {{"program", "spillway"}, {"spans_dropped", dropped_}}},
                       {"traceEvents", std::move(events)}}
       .dump();
-}
-
-void Trace::write(const std::filesystem::path& file) const { write_file(file, to_json() + "\n"); }
-
-void write_file(const std::filesystem::path& file, const std::string& text) {
-  errno = 0;
-  std::ofstream stream(file, std::ios::binary);
-  stream << text;
-  if (stream.flush()) return;
-  const int error = errno;
-  const Errc code = error == EACCES || error == EROFS || error == EPERM || error == EISDIR
-                        ? Errc::permission_denied
-                    : error == ENOENT || error == ENOTDIR ? Errc::not_found
-                    : error == ENOSPC || error == EDQUOT  ? Errc::no_space
-                                                          : Errc::io_error;
-  throw Error(code, fmt::format("{} could not be written: {}", file.string(),
-                                std::strerror(error == 0 ? EIO : error)));
 }
 
 }  // namespace spillway::tool

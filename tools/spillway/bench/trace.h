@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -23,8 +22,6 @@ class Trace {
 
   /// The whole as JSON; times count from the first span.
   std::string to_json() const;
-  /// Throws Error: permission_denied, not_found, io_error.
-  void write(const std::filesystem::path& file) const;
 
  private:
   struct Mark {
@@ -41,9 +38,5 @@ class Trace {
   std::vector<Process> processes_;
   std::int64_t dropped_ = 0;
 };
-
-/// Writes `text` to a file that was not there, or over it, whole or with an error.
-/// Throws Error: permission_denied, not_found, no_space, io_error.
-void write_file(const std::filesystem::path& file, const std::string& text);
 
 }  // namespace spillway::tool

@@ -67,7 +67,7 @@ class Request {
   std::int32_t pieces_ = 0;  // of these, still under way
   std::int64_t submitted_ns_ = 0;
   std::int64_t started_ns_ = 0;  // its first piece left for the device; 0: not yet
-  bool held_ = false;  // a lost back-end may still move its bytes
+  bool held_ = false;            // a lost back-end may still move its bytes
 };
 
 }  // namespace spillway::io

@@ -130,7 +130,8 @@ TEST(FioParseTest, WhatIsNoResultIsAnError) {
 
 TEST(FioParseTest, NothingMovedIsNoRate) {
   std::string text = with("\"io_bytes\" : 4000000000", "\"io_bytes\" : 0");
-  text.replace(text.find(": 1000000,"), 10, ": 0,");
+  const std::string written = "\"write\" : { \"io_bytes\" : 1000000";
+  text.replace(text.find(written), written.size(), "\"write\" : { \"io_bytes\" : 0");
   message_of(text, 0);
 }
 

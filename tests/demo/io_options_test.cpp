@@ -81,6 +81,8 @@ TEST(IoPlanTest, WhatCannotBeIsRefused) {
   options = {};
   options.size = "1.5";
   refused(options);
+  options.size = "auto";
+  refused(options);
   options.size = "512KiB";
   EXPECT_NE(refused(options).find("1 MiB"), std::string::npos);
   options = {};

@@ -22,6 +22,7 @@ template <typename... Args>
 }
 
 std::int64_t bytes_of(std::string_view flag, const std::string& text) {
+  if (text == "auto") refuse("{} {}: a number of bytes is needed", flag, text);  // as configs take
   return tool::parse_field(flag, "offload_param", "buffer_size", text).offload_param.buffer_size;
 }
 

@@ -71,6 +71,24 @@ TEST(CliBadInputTest, TheCommandLine) {
       {{"bench", "params", "--cap", "-5%"}, "--cap"},
       {{"bench", "params", "--cap", "-5"}, "--cap"},
       {{"bench", "params", "--cap", "1.5"}, "--cap"},
+      {{"bench", "step", "--bogus"}, "--bogus"},
+      {{"bench", "step", "--model", "gtp2"}, "not one of tiny, gpt2"},
+      {{"bench", "step", "--compute", "sgd"}, "adamw,fill,none"},
+      {{"bench", "step", "--repeat", "0"}, "--repeat"},
+      {{"bench", "step", "--flags", "both,all"}, "none,read,write,both"},
+      {{"bench", "step", "--buffers", "4,2"}, "at least 3"},
+      {{"bench", "step", "--buffers", "x"}, "--buffers"},
+      {{"bench", "step", "--tile-size", "4X"}, "--tile-size"},
+      {{"bench", "step", "--ratio", "0.5,1.5"}, "ratio"},
+      {{"bench", "step", "--ratio", "half"}, "--ratio"},
+      {{"bench", "step", "--engine", "aio"}, "auto,io_uring,threads"},
+      {{"bench", "step", "--checksums", "perhaps"}, "on,off"},
+      {{"bench", "step", "--rounds", "0"}, "--rounds"},
+      {{"bench", "step", "--ranks", "0"}, "--ranks"},
+      {{"bench", "step", "--ranks", "2", "--trace", "t.json"}, "one rank"},
+      {{"bench", "step", "--seconds", "-1"}, "--seconds"},
+      {{"bench", "step", "--ceiling", "dd"}, "auto,fio,engine,none"},
+      {{"bench", "step", "--trace", "absent/trace.json"}, "absent/trace.json"},
   };
   for (const Case& wrong : cases) expect_refused(wrong, 2);
 }
@@ -81,6 +99,8 @@ TEST(CliBadInputTest, Paths) {
   expect_refused({{"demo", "--nvme-path", "/tmp", "/tmp/"}, "same directory"}, 2);
   expect_refused({{"demo", "--nvme-path", "/proc"}, "/proc"}, 2);
   expect_refused({{"demo", "--config", "absent.json"}, "there is no such file"}, 2);
+  expect_refused({{"bench", "step", "--nvme-path", "absent"}, "does not exist"}, 2);
+  expect_refused({{"bench", "step", "--config", "absent.json"}, "there is no such file"}, 2);
   expect_refused({{"demo", "--config", "/tmp"}, "/tmp"}, 2);
   expect_refused({{"bench", "params", "--nvme-path", "absent"}, "does not exist"}, 2);
   expect_refused({{"bench", "params", "--nvme-path", "/dev/null"}, "not a directory"}, 2);

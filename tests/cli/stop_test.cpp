@@ -56,6 +56,12 @@ TEST(CliStopTest, BenchParams) {
              {"bench", "params", "--model", "tiny", "--passes", "1000", "--think-ms", "100000"});
 }
 
+TEST(CliStopTest, BenchStep) {
+  stop_after(0ms, SIGINT, {"bench", "step", "--rounds", "100000", "--ceiling", "engine"});
+  stop_after(300ms, SIGTERM,
+             {"bench", "step", "--model", "tiny", "--rounds", "100000", "--ceiling", "engine"});
+}
+
 // kill -9 gives no chance to tidy up; the next run on the same path does.
 TEST(CliStopTest, WhatKillLeavesTheNextRunSweeps) {
   CliProgram program;

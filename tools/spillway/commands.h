@@ -16,6 +16,8 @@ void add_demo(CLI::App& app, Command& chosen);
 void add_bench(CLI::App& app, Command& chosen);
 /// Not for people: the processes of a bench's ranks, and of what runs beside them.
 void add_bench_processes(CLI::App& app, Command& chosen);
+/// Not for people: the process of one rank of `bench step`.
+void add_bench_rank(CLI::App& app, Command& chosen);
 /// Not for people: the process in which the demo runs in memory.
 void add_reference(CLI::App& app, Command& chosen);
 

@@ -1,5 +1,7 @@
 #include "in_memory_run.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <chrono>
 #include <new>
@@ -31,11 +33,14 @@ InMemoryRun::Array InMemoryRun::allocate(std::int64_t elements) {
       std::max<std::int64_t>(elements, 1) * static_cast<std::int64_t>(sizeof(float)), huge_page);
   void* const memory = std::aligned_alloc(huge_page, static_cast<std::size_t>(bytes));
   if (memory == nullptr) throw std::bad_alloc();
+  // A wish, for whoever was not started with the setting.
+  ::madvise(memory, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
   return Array(static_cast<float*>(memory));
 }
 
-InMemoryRun::InMemoryRun(const Model& model, std::uint64_t seed, ComputeThreads& threads)
-    : model_(model), seed_(seed), threads_(threads) {
+InMemoryRun::InMemoryRun(const Model& model, std::uint64_t seed, ComputeThreads& threads,
+                         const StepWork& work)
+    : model_(model), seed_(seed), threads_(threads), work_(work) {
   std::int64_t at = 0;
   for (std::size_t t = 0; t < model.tensors.size(); ++t) {
     starts_.push_back(at);
@@ -56,14 +61,13 @@ InMemoryRun::InMemoryRun(const Model& model, std::uint64_t seed, ComputeThreads&
 
 double InMemoryRun::step(std::int64_t step) {
   const auto begin = std::chrono::steady_clock::now();
-  const AdamWStep constants = adamw_.at(step);
-  const Kernel& kernel = best_kernel();
-  threads_.for_each(pieces_.size(), [&](std::size_t i) {
-    const Piece& piece = pieces_[i];
-    adamw_update(kernel, states_[0].get() + piece.at, states_[1].get() + piece.at,
-                 states_[2].get() + piece.at, piece.first, piece.count,
-                 stream_key(seed_, piece.tensor, step), constants);
-  });
+  const WorkOfStep work(work_, seed_, step);
+  if (!work.idle())
+    threads_.for_each(pieces_.size(), [&](std::size_t i) {
+      const Piece& piece = pieces_[i];
+      work({piece.tensor, piece.first, piece.count, states_[0].get() + piece.at,
+            states_[1].get() + piece.at, states_[2].get() + piece.at});
+    });
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 

@@ -7,11 +7,11 @@
 #include <memory>
 #include <vector>
 
-#include "adamw.h"
 #include "compute_threads.h"
 #include "model.h"
 #include "pieces.h"
 #include "state_hash.h"
+#include "step_work.h"
 
 namespace spillway::demo {
 
@@ -29,7 +29,8 @@ class InMemoryRun {
   static std::int64_t bytes(const Model& model);
 
   /// Allocates, touches every page, makes the first masters. Throws std::bad_alloc.
-  InMemoryRun(const Model& model, std::uint64_t seed, ComputeThreads& threads);
+  InMemoryRun(const Model& model, std::uint64_t seed, ComputeThreads& threads,
+              const StepWork& work = {});
 
   /// Steps count from 1. Returns the seconds that it took.
   double step(std::int64_t step);
@@ -46,7 +47,7 @@ class InMemoryRun {
   const Model& model_;
   std::uint64_t seed_;
   ComputeThreads& threads_;
-  AdamW adamw_;
+  StepWork work_;
   std::vector<std::int64_t> starts_;  // of tensors in the arrays
   std::vector<Piece> pieces_;
   std::array<Array, state_names.size()> states_;

@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
   spillway::tool::add_demo(app, command);
   spillway::tool::add_bench(app, command);
   spillway::tool::add_reference(app, command);
+  spillway::tool::add_bench_rank(app, command);
   spillway::tool::add_bench_processes(app, command);
   try {
     app.parse(argc, argv);

@@ -5,9 +5,12 @@
 #include <chrono>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace spillway::demo {
 namespace {
+
+constexpr std::int64_t adamw_bytes = 3 * sizeof(float);  // of an element
 
 OptimizerOptions adamw_states() {
   OptimizerOptions options;
@@ -20,11 +23,12 @@ OptimizerOptions adamw_states() {
 }  // namespace
 
 OffloadedRun::OffloadedRun(const Model& model, const Config& config, std::uint64_t seed,
-                           ComputeThreads& threads)
+                           ComputeThreads& threads, const StepWork& work, const Rank& rank)
     : seed_(seed),
       threads_(threads),
+      work_(work),
       model_(model),
-      context_(config),
+      context_(config, rank),
       swapper_(context_, adamw_states()) {
   for (std::size_t t = 0; t < model.tensors.size(); ++t)
     swapper_.add(model.tensors[t].name, model.tensors[t].elements, {.tag = t});
@@ -54,9 +58,11 @@ void OffloadedRun::set_up(const OnTile& on_tile) {
 
 double OffloadedRun::step(std::int64_t step, const OnTile& on_tile) {
   const auto begin = std::chrono::steady_clock::now();
-  const AdamWStep constants = adamw_.at(step);
-  const Kernel& kernel = best_kernel();
+  const WorkOfStep work(work_, seed_, step);
+  std::int64_t asked_ns = timeline_ ? Timeline::now_ns() : 0;
   for (Run run = swapper_.begin_step(step); auto tile = run.next();) {
+    add_span(Activity::wait, asked_ns);
+    const std::int64_t begun_ns = timeline_ ? Timeline::now_ns() : 0;
     turns_.clear();
     std::int64_t elements = 0;
     for (const Slice& slice : tile->slices()) {
@@ -71,15 +77,24 @@ double OffloadedRun::step(std::int64_t step, const OnTile& on_tile) {
       elements += slice.count;
     }
     // One hand-over to the other threads per tile, however many tensors it packs.
-    threads_.for_each(turns_.size(), [&](std::size_t i) {
-      const Turn& turn = turns_[i];
-      adamw_update(kernel, turn.master, turn.exp_avg, turn.exp_avg_sq, turn.first, turn.count,
-                   stream_key(seed_, turn.tensor, step), constants);
-    });
+    if (!work.idle()) threads_.for_each(turns_.size(), [&](std::size_t i) { work(turns_[i]); });
     tile->commit();
+    add_span(Activity::compute, begun_ns, elements * adamw_bytes);
     on_tile(elements);
+    if (timeline_) asked_ns = Timeline::now_ns();
   }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void OffloadedRun::record(std::shared_ptr<Timeline> timeline) {
+  context_.record(timeline);
+  timeline_ = std::move(timeline);
+}
+
+void OffloadedRun::add_span(Activity activity, std::int64_t begin_ns, std::int64_t bytes) const {
+  if (!timeline_) return;
+  timeline_->add(
+      {.activity = activity, .begin_ns = begin_ns, .end_ns = Timeline::now_ns(), .bytes = bytes});
 }
 
 Hashes OffloadedRun::hashes(const OnTile& on_tile) {

@@ -2,16 +2,18 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
-#include "adamw.h"
 #include "compute_threads.h"
 #include "model.h"
 #include "pieces.h"
 #include "state_hash.h"
+#include "step_work.h"
 
 #include "spillway/context.h"
 #include "spillway/optimizer_swapper.h"
+#include "spillway/timeline.h"
 
 namespace spillway::demo {
 
@@ -24,7 +26,7 @@ class OffloadedRun {
 
   /// Makes the context and reserves the space of every tensor. Throws what these throw.
   OffloadedRun(const Model& model, const Config& config, std::uint64_t seed,
-               ComputeThreads& threads);
+               ComputeThreads& threads, const StepWork& work = {}, const Rank& rank = {});
 
   /// Plan, memory, first values, first masters.
   void set_up(const OnTile& on_tile);
@@ -33,27 +35,24 @@ class OffloadedRun {
   /// A pass that reads every state of every tensor.
   Hashes hashes(const OnTile& on_tile);
 
+  /// Adds transfers, compute and waits from now on to `timeline`; null: none.
+  void record(std::shared_ptr<Timeline> timeline);
+
   const Context& context() const { return context_; }
   OptimizerStats stats() const { return swapper_.stats(); }
 
  private:
-  // One thread's turn: a run of elements of one slice.
-  struct Turn {
-    std::size_t tensor;
-    std::int64_t first, count;
-    float* master;
-    float* exp_avg;
-    float* exp_avg_sq;
-  };
+  void add_span(Activity activity, std::int64_t begin_ns, std::int64_t bytes = 0) const;
 
   std::uint64_t seed_;
   ComputeThreads& threads_;
-  AdamW adamw_;
+  StepWork work_;
   const Model& model_;
   Context context_;
   OptimizerSwapper swapper_;
   std::vector<Piece> pieces_;  // of the slice at hand, and the turns of the tile at hand: kept, so
   std::vector<Turn> turns_;    // that a step allocates nothing
+  std::shared_ptr<Timeline> timeline_;
 };
 
 }  // namespace spillway::demo

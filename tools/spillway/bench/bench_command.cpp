@@ -22,6 +22,7 @@ void add_bench(CLI::App& app, Command& chosen) {
   bench.fallthrough();
   add_bench_io(bench, chosen);
   add_bench_params(bench, chosen);
+  add_bench_step(bench, chosen);
   bench.callback([&bench, &chosen] {
     if (bench.get_subcommands().empty()) chosen = which_bench;
   });

@@ -1,0 +1,212 @@
+#include "bench/step.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "bench/promised_file.h"
+#include "bench/step_ceiling.h"
+#include "bench/step_ranks.h"
+#include "bench/step_report.h"
+#include "bench/trace.h"
+#include "in_memory_run.h"
+#include "process_figures.h"
+#include "progress.h"
+#include "scratch_directory.h"
+#include "stop_signals.h"
+
+#include "spillway/error.h"
+
+namespace spillway::steps {
+namespace {
+
+constexpr std::int64_t MiB = 1024 * 1024;
+constexpr std::int64_t state_width = 12;       // [bytes] of an element
+constexpr std::size_t most_spans = 4'000'000;  // of one step: some 160 MiB
+
+// A file of the ceiling is as large as the state, within these.
+constexpr std::int64_t least_file = 16 * MiB, most_file = 1024 * MiB;
+
+class Bench {
+ public:
+  explicit Bench(const Options& options)
+      : options_(options),
+        variants_(variants_of(options)),
+        model_(demo::make_model(options.model, options.layers)),
+        work_(work_of(options)),
+        threads_(options.threads > 0 ? options.threads : tool::usable_processors()) {
+    std::vector<std::filesystem::path> paths = variants_.front().config.offload_optimizer.nvme_path;
+    if (paths.empty()) {
+      scratch_ = std::make_unique<tool::ScratchDirectory>();
+      paths = {scratch_->path()};
+      for (Variant& variant : variants_) variant.config.offload_optimizer.nvme_path = paths;
+    }
+    if (options.trace && options.ranks > 1)
+      throw Error(Errc::invalid_argument, "--trace shows one rank: leave --ranks out");
+    report_.machine = tool::look_at_machine(paths);
+    report_.params = model_.parameters();
+    report_.warnings = tool::warnings_of(report_.machine, state_width * report_.params);
+    report_.model = model_.name;
+    report_.layers = model_.layers;
+    report_.whole_layers = model_.whole_layers;
+    report_.compute = options.compute;
+    report_.kernel = demo::best_kernel().name;
+    report_.repeat = options.repeat;
+    report_.threads = threads_.threads();
+    report_.ranks = options.ranks;
+    report_.rounds = options.rounds;
+    report_.seconds = options.seconds;
+    set_up(paths);
+  }
+
+  const Report& run() {
+    const auto turns = static_cast<std::int64_t>(runs_.size());
+    progress_.begin("measuring", options_.rounds * turns);
+    for (int round = 0; round < options_.rounds; ++round) measure(round);
+    for (std::size_t v = 0; v < runs_.size(); ++v) report_.results[v].house = runs_[v]->house();
+    if (ceiling_->measured()) report_.ceiling = ceiling_->source();
+    progress_.clear();
+    return report_;
+  }
+
+  // One more step of each variant.
+  std::string trace() {
+    tool::Trace trace;
+    for (std::size_t v = 0; v < runs_.size(); ++v) {
+      const auto timeline = std::make_shared<Timeline>(most_spans);
+      auto& run = dynamic_cast<StepRun&>(*runs_[v]);
+      run.record(timeline);
+      run.steps(1);
+      run.record(nullptr);
+      const std::int64_t dropped = timeline->dropped();
+      trace.add(report_.results[v].variant.text(), timeline->take(), dropped);
+    }
+    return trace.to_json() + "\n";
+  }
+
+ private:
+  // Everything is there before anything is timed, and has been through one step.
+  void set_up(const std::vector<std::filesystem::path>& paths) {
+    progress_.begin("first values", static_cast<std::int64_t>(variants_.size()) + 2);
+    for (const Variant& variant : variants_) {
+      Stepper& run = *runs_.emplace_back(make_run(variant));
+      seconds_of_step_.push_back(run.steps(1).seconds);
+      report_.results.push_back({.variant = variant, .turns = {}, .house = {}});
+      progress_.advance(1);
+    }
+    const LoadFill fill = work_.kind == demo::WorkKind::adamw ? LoadFill::random : LoadFill::words;
+    ceiling_ = std::make_unique<Ceiling>(
+        options_.ceiling, paths, std::clamp(state_width * report_.params, least_file, most_file),
+        fill);
+    if (!ceiling_->doubt().empty()) report_.warnings.push_back(ceiling_->doubt());
+    report_.ceiling = "none";
+    progress_.advance(1);
+    set_up_memory();
+    progress_.advance(1);
+  }
+
+  std::unique_ptr<Stepper> make_run(const Variant& variant) {
+    if (options_.ranks > 1)
+      return std::make_unique<RankedRun>(options_, variant.config, threads_.threads());
+    return std::make_unique<StepRun>(model_, variant.config, work_, threads_);
+  }
+
+  // As many steps as fill a turn, by what the last ones took.
+  StepFigures steps(std::size_t v) {
+    double& seconds = seconds_of_step_[v];
+    const auto count =
+        static_cast<std::int64_t>(std::ceil(options_.seconds / std::max(seconds, 1e-6)));
+    const StepFigures figures = runs_[v]->steps(std::clamp<std::int64_t>(count, 1, 1'000'000));
+    seconds = figures.seconds;
+    return figures;
+  }
+
+  // The same compute on plain arrays; of a model that is too large for that, a part.
+  void set_up_memory() {
+    if (work_.kind == demo::WorkKind::none) return;
+    memory_model_ = cut_model(
+        model_, std::min(state_width * report_.params, tool::available_memory_bytes() / 4));
+    report_.in_memory_share =
+        static_cast<double>(memory_model_.parameters()) / static_cast<double>(report_.params);
+    memory_ = std::make_unique<demo::InMemoryRun>(memory_model_, 1, threads_, work_);
+    memory_seconds();
+  }
+
+  double memory_seconds() {
+    if (!memory_) return 0;
+    double elapsed = 0;
+    int steps = 0;
+    do {
+      tool::StopSignals::check();
+      elapsed += memory_->step(++memory_step_);
+      ++steps;
+    } while (elapsed < options_.seconds / 4);
+    return elapsed / steps / report_.in_memory_share;
+  }
+
+  std::optional<double> ceiling() {
+    if (!ceiling_->measured()) return std::nullopt;
+    return ceiling_->measure(std::max(options_.seconds, 0.05));
+  }
+
+  // The ceiling before and after each turn, for disks change their speed; another variant is first
+  // in each round.
+  void measure(int round) {
+    std::optional<double> before = ceiling();
+    const double in_memory = memory_seconds();
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      const std::size_t v = (static_cast<std::size_t>(round) + i) % runs_.size();
+      Turn& turn = report_.results[v].turns.emplace_back();
+      turn.step = steps(v);
+      turn.in_memory_seconds = in_memory;
+      const std::optional<double> after = ceiling();
+      if (after) turn.ceiling = (*before + *after) / 2;
+      before = after;
+      progress_.advance(1);
+    }
+    const double first = report_.results.front().turns.back().step.seconds;
+    for (Result& result : report_.results) result.turns.back().first_seconds = first;
+  }
+
+  const Options& options_;
+  std::vector<Variant> variants_;
+  const demo::Model model_;
+  const demo::StepWork work_;
+  std::unique_ptr<tool::ScratchDirectory> scratch_;  // before what lives in it
+  demo::ComputeThreads threads_;
+  tool::Progress progress_;
+  std::vector<std::unique_ptr<Stepper>> runs_;
+  std::vector<double> seconds_of_step_;
+  std::unique_ptr<Ceiling> ceiling_;
+  demo::Model memory_model_;
+  std::unique_ptr<demo::InMemoryRun> memory_;
+  std::int64_t memory_step_ = 0;
+  Report report_;
+};
+
+}  // namespace
+
+int run(const Options& options) {
+  const tool::StopSignals signals;
+  std::optional<tool::PromisedFile> trace_file, json_file;
+  if (options.trace) trace_file.emplace(*options.trace);
+  if (options.json && *options.json != "-") json_file.emplace(*options.json);
+  Bench bench(options);
+  const Report& report = bench.run();
+  if (trace_file) trace_file->write(bench.trace());
+  if (json_file) json_file->write(to_json(report) + "\n");
+  if (options.json)
+    for (const std::string& warning : report.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  const std::string text = options.json && !json_file ? to_json(report) + "\n" : to_table(report);
+  if (std::fputs(text.c_str(), stdout) == EOF || std::fflush(stdout) == EOF)
+    throw Error(Errc::io_error, "the result could not be written to standard output");
+  return 0;
+}
+
+}  // namespace spillway::steps

@@ -12,7 +12,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build ccache liburing-dev libboost-dev libspdlog-dev libfmt-dev
   nlohmann-json3-dev libcli11-dev libxxhash-dev)
 test=("${build[@]}" clang pkg-config binutils util-linux libgtest-dev libgmock-dev librapidcheck-dev
-  libbenchmark-dev libaio-dev libseccomp-dev libfuse3-dev fuse3 e2fsprogs xfsprogs btrfs-progs fio)
+  libbenchmark-dev libaio-dev python3 libseccomp-dev libfuse3-dev fuse3 e2fsprogs xfsprogs btrfs-progs fio)
 lint=("${build[@]}" clang clang-tidy clang-format)
 coverage=(gcovr)
 

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Everything at once: all benchmarks, the swap step by peers, steps of a model; JSON of each, and
+# one page that opens without a network.
+#
+#   bench/run.sh [--directory DIR] [--out DIR] [--page FILE] [--model gpt2] [--rounds N]
+#                [--seconds S] [--build DIR] [--benchmarks REGEX]
+#
+#   --directory  where files are made, and so which disk is measured (the current one)
+#   --out        where the JSON goes (build/release/bench-results)
+#   --page       the page (docs/results/index.html)
+#   --model      of the steps; --rounds of them and of the peers, --seconds of each turn
+#   --build      a build that is there already, instead of a fresh one of the release preset
+#   --benchmarks which of bench_*, by their names (all)
+#
+# Takes some ten minutes and wants the machine to itself. As root it sets huge pages aside for fio
+# while it runs; without them fio's rates are no ceiling on some disks.
+set -euo pipefail
+here=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+command_line="bench/run.sh $*"
+
+directory=$here out='' page=$root/docs/results/index.html build='' benchmarks=. model=gpt2 rounds=9 seconds=1
+while (($# > 0)); do
+  case $1 in
+    --directory) directory=$2 ;;
+    --out) out=$2 ;;
+    --page) page=$2 ;;
+    --model) model=$2 ;;
+    --rounds) rounds=$2 ;;
+    --seconds) seconds=$2 ;;
+    --build) build=$2 ;;
+    --benchmarks) benchmarks=$2 ;;
+    *) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  esac
+  shift 2 2>/dev/null || { echo "run.sh: $1 wants a value" >&2 && exit 2; }
+done
+if ! command -v python3 >/dev/null; then
+  echo "SKIPPED: run.sh needs python3, for the page: apt-get install python3" && exit 0
+fi
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
+
+if [[ -z $build ]]; then
+  source scripts/build_env.sh
+  quietly "configuring" cmake --preset release -DSPILLWAY_BUILD_TOOLS=ON -DSPILLWAY_BUILD_BENCH=ON
+  quietly "building" cmake --build build/release -j "$jobs"
+  build=$root/build/release
+fi
+build=$(absolute "$build") directory=$(absolute "$directory") page=$(absolute "$page")
+out=$(absolute "${out:-$build/bench-results}")
+mkdir -p "$out" "$(dirname "$page")"
+rm -f "$out"/*.json
+cd "$directory"
+
+setting=/proc/sys/vm/nr_hugepages
+added=0
+restore() { if ((added > 0)); then echo $(($(cat $setting) - added)) >$setting; fi; }
+# Tried out, it runs beside others, who would find the pages.
+tiny=0 ceiling=auto
+if [[ ${SPILLWAY_BENCH_TINY:-} == 1 ]]; then tiny=1 ceiling=engine; fi
+if ((tiny == 0)) && [[ -w $setting ]]; then
+  before=$(cat $setting)
+  trap restore EXIT
+  echo $((before + 64)) >$setting
+  added=$(($(cat $setting) - before))
+fi
+
+say() { echo "run.sh: $*" >&2; }
+for program in "$build"/bench/bench_*; do
+  [[ -x $program && -f $program ]] || continue
+  name=$(basename "$program")
+  [[ $name =~ $benchmarks ]] || continue
+  say "$name"
+  extra=(--benchmark_min_time=0.1)
+  if ((tiny)); then extra=(--benchmark_min_time=0.001); fi
+  "$program" "${extra[@]}" --benchmark_out="$out/$name.json" --benchmark_out_format=json \
+    >"$out/$name.txt" 2>&1 || { cat "$out/$name.txt" >&2 && exit 1; }
+done
+
+say "peers"
+peers=(--rounds "$rounds" --seconds "$seconds")
+if ((tiny)); then peers=(); fi
+"$build/bench/peers/swap_peers" "${peers[@]}" --json "$out/peers.json" >"$out/peers.txt"
+
+step() { # NAME ARGUMENT...
+  local name=$1
+  shift
+  say "step: $name"
+  "$build/tools/spillway/spillway" bench step --model "$model" --rounds "$rounds" \
+    --seconds "$seconds" --ceiling $ceiling "$@" --json >"$out/step_$name.json"
+}
+step flags --flags both,write,read,none
+step ratio --flags both --ratio 1,0.75,0.5,0.25
+step buffers --flags both --tile-size 1MiB,4MiB,16MiB --buffers 3,4,6 --compute none
+step engines --flags both --engine io_uring,threads
+
+python3 "$root/bench/results_page.py" --data "$out" --page "$page" --command "$command_line"
+say "$page"

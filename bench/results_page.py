@@ -119,16 +119,22 @@ def of(spread):
 
 def step_plots(data):
     flags = data.get("step_flags")
-    if flags:
-        results = flags["results"]
-        plot = Plot("A step, however it is pipelined",
-                    f"{flags['model']}, AdamW: seconds of a step beside the larger of disk and "
-                    "compute (bound), and beside their sum (one after the other).",
+    matched = data.get("step_matched")
+    for steps, title in ((flags, "A step, however it is pipelined"),
+                         (matched, "The same with as much to compute as to move")):
+        if not steps:
+            continue
+        results = steps["results"]
+        plot = Plot(title, f"{steps['model']}, AdamW {steps['repeat']} times over: seconds of a "
+                    "step beside the larger of disk and compute (bound), and beside their sum "
+                    "(one after the other).",
                     "s; bars: median, lines: range", [r["flags"] for r in results])
         plot.add("step", [of(r["step_seconds"]) for r in results])
         plot.add("bound", [of(r["bound_seconds"]) for r in results])
         plot.add("sum", [of(r["unpipelined_seconds"]) for r in results])
         yield plot
+    if flags:
+        results = flags["results"]
         stalls = Plot("Where a step's time goes", "Waiting and computing, as shares of the step.",
                       "%", [r["flags"] for r in results])
         for key, name in (("stall_read_seconds", "waiting for reads"),

@@ -82,6 +82,8 @@ peers=(--rounds "$rounds" --seconds "$seconds")
 if ((tiny)); then peers=(); fi
 "$build/bench/peers/swap_peers" "${peers[@]}" --json "$out/peers.json" >"$out/peers.txt"
 
+# The steps in memory lie in huge pages only if malloc knew it from the start.
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 step() { # NAME ARGUMENT...
   local name=$1
   shift
@@ -90,6 +92,14 @@ step() { # NAME ARGUMENT...
     --seconds "$seconds" --ceiling $ceiling "$@" --json >"$out/step_$name.json"
 }
 step flags --flags both,write,read,none
+# The same with as much to compute as to move, by what that run took.
+repeat=$(python3 - "$out/step_flags.json" <<'PYTHON'
+import json, sys
+step = json.load(open(sys.argv[1]))["results"][0]
+print(max(1, min(1000, round(step["io_seconds"]["median"] / step["in_memory_seconds"]["median"]))))
+PYTHON
+)
+step matched --flags both,none --repeat "$repeat"
 step ratio --flags both --ratio 1,0.75,0.5,0.25
 step buffers --flags both --tile-size 1MiB,4MiB,16MiB --buffers 3,4,6 --compute none
 step engines --flags both --engine io_uring,threads

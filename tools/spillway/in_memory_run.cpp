@@ -1,7 +1,5 @@
 #include "in_memory_run.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <chrono>
 #include <new>
@@ -33,8 +31,6 @@ InMemoryRun::Array InMemoryRun::allocate(std::int64_t elements) {
       std::max<std::int64_t>(elements, 1) * static_cast<std::int64_t>(sizeof(float)), huge_page);
   void* const memory = std::aligned_alloc(huge_page, static_cast<std::size_t>(bytes));
   if (memory == nullptr) throw std::bad_alloc();
-  // A wish, for whoever was not started with the setting.
-  ::madvise(memory, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
   return Array(static_cast<float*>(memory));
 }
 

@@ -21,12 +21,12 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/machine.h"
+#include "bench/machine_report.h"
 #include "bench/params_options.h"
 #include "bench/params_run.h"
 #include "bench/params_trace.h"
+#include "ceiling.h"
 #include "demo_report.h"
-#include "fio.h"
 #include "model.h"
 #include "process_figures.h"
 #include "scratch_directory.h"
@@ -66,7 +66,7 @@ struct Pair {
 class Comparison {
  public:
   Comparison(const Options& options, const params::Workload& workload, const Config& config,
-             const FioSettings& fio)
+             FioCeiling& fio)
       : options_(options),
         workload_(workload),
         run_(workload, config, [] { tool::StopSignals::check(); }),
@@ -82,10 +82,10 @@ class Comparison {
 
   Pair measure() {
     Pair pair;
-    pair.fio_before = fio_.reading();
+    pair.fio_before = fio_.rate();
     const params::PassFigures read = passes({});
     pair.rate = static_cast<double>(read.bytes_read) / read.seconds;
-    pair.fio_after = fio_.reading();
+    pair.fio_after = fio_.rate();
     const double seconds = options_.think * static_cast<double>(largest_bytes_) / pair.fio_rate();
     const params::PassFigures thought =
         passes(std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)));
@@ -114,7 +114,7 @@ class Comparison {
   const params::Workload& workload_;
   params::ParamsRun run_;
   params::Pass pass_;
-  Fio fio_;
+  FioCeiling& fio_;
   std::int64_t largest_bytes_ = 0;
 };
 
@@ -159,9 +159,10 @@ ordered_json interval_json(const MedianInterval& interval) {
 }
 
 void write_json(const std::string& file, const Options& options, const Summary& summary,
-                const tool::Machine& machine, bool huge_pages, const std::vector<Pair>& pairs) {
+                const tool::MachineReport& machine, bool huge_pages,
+                const std::vector<Pair>& pairs) {
   ordered_json out;
-  out["machine"] = tool::machine_json(machine);
+  out["machine"] = tool::to_json(machine);
   out["model"] = options.work.model;
   out["fio_huge_pages"] = huge_pages;
   out["checksums"] = options.checksums;
@@ -202,29 +203,19 @@ int run(const Options& options) {
         params::widest_pair(workload, params::build_pass(params::Trace::cyclic, workload, random)) *
             element_bytes);
 
-  FioSettings fio{.directory = scratch.path()};
-  fio.file_bytes =
-      std::clamp<std::int64_t>(workload.total * element_bytes / fio.block_bytes * fio.block_bytes,
-                               16 * fio.block_bytes, 4096 * fio.block_bytes);
-  fio.runtime_ms = static_cast<std::int64_t>(options.seconds * 1000);
-  fio.huge_pages = tool::proc_bytes("/proc/meminfo", "Hugetlb") > 0;
-  if (!fio.huge_pages)
-    fmt::print(stderr,
-               "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
-               "its rate is no ceiling\n");
-  if (!options.fio_engine.empty()) fio.engine = options.fio_engine;
-
+  FioCeiling fio(scratch.path(), workload.total * element_bytes, LoadPattern::read, options.seconds,
+                 options.fio_engine);
   Comparison comparison(options, workload, config, fio);
-  const tool::Machine machine = tool::look_at_machine(scratch.path());
+  const tool::MachineReport machine = tool::look_at_machine({scratch.path()});
   const ParameterStats stats = comparison.run().stats();
   fmt::print(
       "{}{}, {} parameters (bf16, {}) in {} units; pool {} x {}, {:.0f} % in huge pages\n"
       "engine {}, checksums {}; {} with {} and {} pages\n",
-      tool::machine_text(machine), model.name, demo::grouped(workload.total),
+      tool::to_text(machine), model.name, demo::grouped(workload.total),
       demo::bytes_text(workload.total * element_bytes), workload.units.size(), offload.buffer_count,
       demo::bytes_text(offload.buffer_size), 100 * stats.memory.huge_page_share,
-      comparison.run().context_stats().engine, options.checksums ? "on" : "off", Fio::version(),
-      fio.engine, fio.huge_pages ? "2 MiB" : "4 KiB");
+      comparison.run().context_stats().engine, options.checksums ? "on" : "off",
+      tool::Fio::version(), fio.engine(), fio.huge_pages() ? "2 MiB" : "4 KiB");
   comparison.measure();  // warm-up
   std::vector<Pair> pairs;
   while (std::ssize(pairs) < options.pairs) {
@@ -238,7 +229,7 @@ int run(const Options& options) {
   const Summary summary = summarise(pairs);
   print_summary(summary, pairs.size());
   if (!options.json_file.empty())
-    write_json(options.json_file, options, summary, machine, fio.huge_pages, pairs);
+    write_json(options.json_file, options, summary, machine, fio.huge_pages(), pairs);
   return 0;
 }
 
@@ -277,7 +268,7 @@ int main(int argc, char** argv) {
   CLI::App app("Fetches that must read, against fio on the same file system", "params_vs_fio");
   bench::add_options(app, options);
   CLI11_PARSE(app, argc, argv);
-  if (bench::Fio::version().empty()) {
+  if (tool::Fio::version().empty()) {
     fmt::print("SKIPPED: fio is not installed\n");
     return 0;
   }

@@ -23,8 +23,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/fio.h"
-#include "bench/huge_pages.h"
+#include "ceiling.h"
 #include "demo_options.h"
 #include "demo_report.h"
 #include "in_memory_run.h"
@@ -43,8 +42,6 @@ namespace {
 
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
-
-constexpr std::int64_t fio_block = 1024 * 1024, fio_depth = 8;
 
 struct Options {
   demo::Options work;
@@ -85,18 +82,17 @@ double mean_step(double seconds, Step step) {
 class Comparison {
  public:
   Comparison(const Options& options, const demo::Model& model, const Config& config,
-             demo::ComputeThreads& threads, tool::Fio fio, tool::FioRun fio_run)
+             demo::ComputeThreads& threads, FioCeiling& fio)
       : seconds_(options.seconds),
         offloaded_(model, config, options.work.seed, threads),
         in_memory_(model, options.work.seed, threads),
-        fio_(std::move(fio)),
-        fio_run_(std::move(fio_run)) {
+        fio_(fio) {
     offloaded_.set_up(keep_going);
   }
 
   Pair measure() {
     Pair pair;
-    pair.fio_before = fio_.run(fio_run_).rate();
+    pair.fio_before = fio_.rate();
     const OptimizerStats before = offloaded_.stats();
     const std::int64_t first = offloaded_steps_;
     pair.step_seconds =
@@ -105,7 +101,7 @@ class Comparison {
     pair.step_bytes =
         (after.bytes_read + after.bytes_written - before.bytes_read - before.bytes_written) /
         (offloaded_steps_ - first);
-    pair.fio_after = fio_.run(fio_run_).rate();
+    pair.fio_after = fio_.rate();
     pair.in_memory_seconds = mean_step(seconds_ / 4, [&] { in_memory_.step(++in_memory_steps_); });
     return pair;
   }
@@ -118,8 +114,7 @@ class Comparison {
   double seconds_;
   demo::OffloadedRun offloaded_;
   demo::InMemoryRun in_memory_;
-  tool::Fio fio_;
-  tool::FioRun fio_run_;
+  FioCeiling& fio_;
   std::int64_t offloaded_steps_ = 0, in_memory_steps_ = 0;
 };
 
@@ -237,33 +232,16 @@ int run(Options options) {
   demo::ComputeThreads threads(options.work.threads > 0 ? options.work.threads
                                                         : tool::usable_processors());
 
-  // On a file as a store has it, filled: what was never written costs nothing to read.
-  PathLoad fio_files({.paths = {scratch.path()},
-                      .file_bytes = std::clamp<std::int64_t>(demo::InMemoryRun::bytes(model),
-                                                             16 * fio_block, 4096 * fio_block)});
-  fio_files.fill({.on_progress = [](std::int64_t) { tool::StopSignals::check(); }});
-  const tool::FioRun fio{
-      .pattern = LoadPattern::mixed,
-      .files = {fio_files.file_names()},
-      .file_bytes = fio_files.bytes_per_file(),
-      .block_bytes = fio_block,
-      .depth = fio_depth,
-      .huge_pages = tool::HugePages::free_for(fio_depth * fio_block),
-      .seconds = options.seconds,
-  };
-  if (!fio.huge_pages)
-    fmt::print(stderr,
-               "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
-               "its rate is no ceiling\n");
-
-  Comparison comparison(options, model, config, threads, tool::Fio(options.fio_engine), fio);
+  FioCeiling fio(scratch.path(), demo::InMemoryRun::bytes(model), LoadPattern::mixed,
+                 options.seconds, options.fio_engine);
+  Comparison comparison(options, model, config, threads, fio);
   const std::string machine = machine_line(comparison.offloaded().context().stats());
   fmt::print("{}\n{}, {} parameters, {} of state; engine {}, fio with {} and {} pages\n", machine,
              model.name, demo::grouped(model.parameters()),
              demo::bytes_text(12 * model.parameters()),
              comparison.offloaded().context().stats().engine,
              options.fio_engine.empty() ? "io_uring" : options.fio_engine,
-             fio.huge_pages ? "2 MiB" : "4 KiB");
+             fio.huge_pages() ? "2 MiB" : "4 KiB");
   comparison.measure();  // warm-up
   std::vector<Pair> pairs;
   while (std::ssize(pairs) < options.pairs) {
@@ -277,7 +255,7 @@ int run(Options options) {
   const Summary summary = summarise(pairs);
   print_summary(summary, comparison.offloaded().stats(), pairs);
   if (!options.json_file.empty())
-    write_json(options.json_file, options, summary, comparison, machine, fio.huge_pages, pairs);
+    write_json(options.json_file, options, summary, comparison, machine, fio.huge_pages(), pairs);
   return 0;
 }
 

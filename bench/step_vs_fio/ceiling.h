@@ -1,0 +1,57 @@
+#pragma once
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "bench/fio.h"
+#include "bench/huge_pages.h"
+#include "stop_signals.h"
+
+#include "spillway/path_load.h"
+
+namespace spillway::bench {
+
+/// What fio gets out of a directory: on a file as a store has it, filled (what was never written
+/// costs nothing to read), blocks of 1 MiB, eight at a time, buffers in huge pages.
+class FioCeiling {
+ public:
+  /// Fills the file: `bytes`, but 16 MiB at least and 4 GiB at most. `engine` as for tool::Fio.
+  FioCeiling(const std::filesystem::path& directory, std::int64_t bytes, LoadPattern pattern,
+             double seconds, std::string engine)
+      : files_({.paths = {directory},
+                .file_bytes = std::clamp<std::int64_t>(bytes, 16 * block, 4096 * block)}),
+        fio_(std::move(engine)) {
+    files_.fill({.on_progress = [](std::int64_t) { tool::StopSignals::check(); }});
+    run_.pattern = pattern;
+    run_.files = {files_.file_names()};
+    run_.file_bytes = files_.bytes_per_file();
+    run_.block_bytes = block;
+    run_.depth = depth;
+    run_.huge_pages = tool::HugePages::free_for(depth * block);
+    run_.seconds = seconds;
+    if (!run_.huge_pages)
+      fmt::print(stderr,
+                 "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
+                 "its rate is no ceiling\n");
+  }
+
+  /// [bytes per second], reads and writes together
+  double rate() { return fio_.run(run_).rate(); }
+  bool huge_pages() const { return run_.huge_pages; }
+  std::string engine() const { return fio_.engine(); }
+
+ private:
+  static constexpr std::int64_t block = 1024 * 1024, depth = 8;
+
+  PathLoad files_;
+  tool::Fio fio_;
+  tool::FioRun run_;
+};
+
+}  // namespace spillway::bench

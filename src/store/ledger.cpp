@@ -208,8 +208,9 @@ SectionId Ledger::enter(Plan plan) {
   for (const auto& [size, index] : plan.new_classes) named[size] = index;
   changed.reserve(plan.parts.size());
   for (const auto& [index, part] : plan.parts) {
-    const auto fresh = std::find_if(plan.new_classes.begin(), plan.new_classes.end(),
-                                    [&](const auto& entry) { return entry.second == index; });
+    const auto fresh = std::find_if(
+        plan.new_classes.begin(), plan.new_classes.end(),
+        [wanted_class = index](const auto& entry) { return entry.second == wanted_class; });
     changed.emplace_back(
         index, fresh != plan.new_classes.end() ? SizePool(fresh->first) : classes_[index]);
     changed.back().second.add(part);

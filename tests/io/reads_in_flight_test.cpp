@@ -62,7 +62,7 @@ TEST_F(ReadsInFlightDeathTest, TheRingOwnsItFromStartToReap) {
   EXPECT_DEATH(at[0] = std::byte{2}, "use-after-poison") << "it has not been told to us yet";
   ASSERT_EQ(reap(-1), 1u);
   EXPECT_EQ(done[0].result, 4096);
-  EXPECT_EQ(at[4095], std::byte{'x'});
+  EXPECT_EQ(std::byte(at[4095]), std::byte{'x'});
 }
 
 // What is taken over by another back-end, or kept for ever, must not stay marked.
@@ -73,7 +73,7 @@ TEST_F(ReadsInFlightDeathTest, ARingThatIsClosedOwnsNothing) {
   EXPECT_DEATH(at[0] = std::byte{2}, "use-after-poison");
   ring.close();
   at[0] = std::byte{3};
-  EXPECT_EQ(at[0], std::byte{3});
+  EXPECT_EQ(std::byte(at[0]), std::byte{3});
 }
 
 TEST_F(ReadsInFlightDeathTest, WhatIsWrittenMayBeLookedAt) {
@@ -82,7 +82,7 @@ TEST_F(ReadsInFlightDeathTest, WhatIsWrittenMayBeLookedAt) {
   volatile std::byte* const at = memory.data();
   at[7] = std::byte{5};
   ring.start(piece);
-  EXPECT_EQ(at[7], std::byte{5});
+  EXPECT_EQ(std::byte(at[7]), std::byte{5});
   ASSERT_EQ(reap(-1), 1u);
 }
 

@@ -50,6 +50,7 @@ struct Options {
   double think = 1.1;    // times the reading of the largest unit
   bool checksums = true;
   std::string fio_engine;
+  bool tiny = false;  // a test: it runs, and means nothing
   std::string json_file;
 };
 
@@ -261,6 +262,7 @@ int main(int argc, char** argv) {
   bench::Options options;
   options.work.model = "gpt2-medium";
   if (const char* tiny = ::getenv("SPILLWAY_BENCH_TINY"); tiny != nullptr && *tiny == '1') {
+    options.tiny = true;
     options.work.model = "tiny";
     options.pairs = 3;
     options.seconds = 0.05;

@@ -22,8 +22,9 @@ namespace spillway::bench {
 class FioCeiling {
  public:
   /// Fills the file: `bytes`, but 16 MiB at least and 4 GiB at most. `engine` as for tool::Fio.
+  /// `tiny`: no huge pages, for the few there are may go to another test meanwhile.
   FioCeiling(const std::filesystem::path& directory, std::int64_t bytes, LoadPattern pattern,
-             double seconds, std::string engine)
+             double seconds, std::string engine, bool tiny)
       : files_({.paths = {directory},
                 .file_bytes = std::clamp<std::int64_t>(bytes, 16 * block, 4096 * block)}),
         fio_(std::move(engine)) {
@@ -33,7 +34,7 @@ class FioCeiling {
     run_.file_bytes = files_.bytes_per_file();
     run_.block_bytes = block;
     run_.depth = depth;
-    run_.huge_pages = tool::HugePages::free_for(depth * block);
+    run_.huge_pages = !tiny && tool::HugePages::free_for(depth * block);
     run_.seconds = seconds;
     if (!run_.huge_pages)
       fmt::print(stderr,

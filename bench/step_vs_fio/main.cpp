@@ -48,6 +48,7 @@ struct Options {
   int pairs = 21;
   double seconds = 2.0;  // at least, of each of fio and the steps
   std::string fio_engine;
+  bool tiny = false;  // a test: it runs, and means nothing
   std::string json_file;
 };
 
@@ -233,7 +234,7 @@ int run(Options options) {
                                                         : tool::usable_processors());
 
   FioCeiling fio(scratch.path(), demo::InMemoryRun::bytes(model), LoadPattern::mixed,
-                 options.seconds, options.fio_engine);
+                 options.seconds, options.fio_engine, options.tiny);
   Comparison comparison(options, model, config, threads, fio);
   const std::string machine = machine_line(comparison.offloaded().context().stats());
   fmt::print("{}\n{}, {} parameters, {} of state; engine {}, fio with {} and {} pages\n", machine,
@@ -300,6 +301,7 @@ int main(int argc, char** argv) {
   bench::Options options;
   options.work.model = "gpt2-medium";
   if (const char* tiny = ::getenv("SPILLWAY_BENCH_TINY"); tiny != nullptr && *tiny == '1') {
+    options.tiny = true;
     options.work.model = "tiny";
     options.work.tile_bytes = "256KiB";
     options.pairs = 3;

@@ -52,7 +52,7 @@ inline void register_fio_ceiling(const std::string& name, Pattern pattern) {
     try {
       constexpr int depth = 8;
       const std::int64_t block = tiny() ? 256 * KiB : MiB;
-      const bool huge = tool::HugePages::free_for(depth * block + 2 * MiB);
+      const bool huge = !tiny() && tool::HugePages::free_for(depth * block + 2 * MiB);
       const EngineLoad file({.folder = traffic_folder(),
                              .file_bytes = traffic_file_bytes(),
                              .block_bytes = block,

@@ -205,7 +205,7 @@ int run(const Options& options) {
             element_bytes);
 
   FioCeiling fio(scratch.path(), workload.total * element_bytes, LoadPattern::read, options.seconds,
-                 options.fio_engine);
+                 options.fio_engine, options.tiny);
   Comparison comparison(options, workload, config, fio);
   const tool::MachineReport machine = tool::look_at_machine({scratch.path()});
   const ParameterStats stats = comparison.run().stats();

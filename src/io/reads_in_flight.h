@@ -17,6 +17,9 @@ namespace spillway::io {
 /// the disk may be looked at.)
 class ReadsInFlight {
  public:
+#ifdef SPILLWAY_ASAN
+  ReadsInFlight() { pieces_.reserve(usual_depth); }  // no allocation while requests are started
+#endif
   ~ReadsInFlight() { forget(); }
 
   void started([[maybe_unused]] const Piece& piece) {
@@ -44,6 +47,7 @@ class ReadsInFlight {
 
  private:
 #ifdef SPILLWAY_ASAN
+  static constexpr std::size_t usual_depth = 1024;
   std::vector<const Piece*> pieces_;
 #endif
 };

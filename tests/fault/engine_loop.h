@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,8 @@ class ParameterHome {
   virtual std::vector<float> read(std::size_t p) = 0;
   /// Everything that is committed is where it belongs, or this throws.
   virtual void flush() {}
+  /// Waits until nothing is read ahead any more: what fails of it is nobody's error.
+  virtual void settle() {}
   /// Writes that failed and went through at the second attempt.
   virtual std::int64_t write_retries() { return 0; }
 };
@@ -76,6 +79,10 @@ class SwappedParameters final : public ParameterHome {
     return {values.begin(), values.end()};
   }
   void flush() override { swapper_.flush(); }
+  void settle() override {
+    const auto coming = [this](ParamId id) { return swapper_.where(id) == Residence::coming; };
+    while (std::ranges::any_of(ids_, coming)) std::this_thread::yield();
+  }
   std::int64_t write_retries() override { return swapper_.stats().write_retries; }
   ParameterSwapper& swapper() { return swapper_; }
   const std::vector<ParamId>& ids() const { return ids_; }

@@ -71,13 +71,15 @@ Figures figures_of(const GroupResult& group, const Series& series) {
     figures.fio_cpu = over(
         n, [&](std::size_t i) { return (before[i].cpu_per_gib() + after[i].cpu_per_gib()) / 2; });
     if (ours)
-      figures.share = over(n, [&](std::size_t i) { return runs[i].gb_per_second() / rate(i); });
+      figures.share = over(std::min(n, runs.size()),
+                           [&](std::size_t i) { return runs[i].gb_per_second() / rate(i); });
   }
   if (const std::size_t n = small.size(); n > 0 && doubt_in({&small}).empty()) {
     figures.small = over(n, [&](std::size_t i) { return small[i].gb_per_second(); });
     if (ours)
-      figures.share_of_small = over(
-          n, [&](std::size_t i) { return runs[i].gb_per_second() / small[i].gb_per_second(); });
+      figures.share_of_small = over(std::min(n, runs.size()), [&](std::size_t i) {
+        return runs[i].gb_per_second() / small[i].gb_per_second();
+      });
   }
   return figures;
 }

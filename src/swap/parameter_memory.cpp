@@ -73,16 +73,23 @@ void Parameters::seal_table() {
                           region_options(options_.name + " pool", true));
       auto pool = std::make_unique<BufferPool>(region.span(), offload_.buffer_count,
                                                offload_.buffer_size, options_.name);
-      if (offload_.pin_memory) registered_ += house_->engine().add_memory(region.span());
+      const std::int64_t registered =
+          offload_.pin_memory ? house_->engine().add_memory(region.span()) : 0;
       Lock lock(mutex_);
+      registered_ += registered;
       pool_region_ = std::move(region);
       pool_ = std::move(pool);
     }
     if (more_cache > 0) {
-      cache_regions_.reserve(cache_regions_.size() + 1);
+      {
+        Lock lock(mutex_);  // stats() looks at them
+        cache_regions_.reserve(cache_regions_.size() + 1);
+      }
       PinnedRegion region(more_cache, region_options(options_.name + " cache", false));
-      if (offload_.pin_memory) registered_ += house_->engine().add_memory(region.span());
+      const std::int64_t registered =
+          offload_.pin_memory ? house_->engine().add_memory(region.span()) : 0;
       Lock lock(mutex_);
+      registered_ += registered;
       arena_.add_region(region.span());
       cache_regions_.push_back(std::move(region));
     }
@@ -96,7 +103,10 @@ void Parameters::seal_table() {
 }
 
 void Parameters::make_homes(std::int64_t bytes) {
-  homes_.reserve(homes_.size() + 1);
+  {
+    Lock lock(mutex_);  // stats() looks at them
+    homes_.reserve(homes_.size() + 1);
+  }
   PinnedRegion region(bytes, region_options(options_.name + " home", false));
   Lock lock(mutex_);
   std::byte* at = region.data();

@@ -113,8 +113,9 @@ TEST_P(FirstValuesFaultTest, ChangedBytesNeverBecomeMasters) {
   const auto& [home, fast_init] = GetParam();
   Rig rig(home, fast_init);
   const auto flip = [&] {
-    while (rig.device->in_flight() > 0) std::this_thread::yield();  // what is read ahead
+    rig.device->hold();  // what is read ahead
     for (std::byte& byte : rig.device->memory()) byte ^= std::byte{1};
+    rig.device->release();
   };
   flip();
   std::string text;

@@ -58,7 +58,11 @@ class LimitsTest : public testing::Test {
   // it has seen once it does not look at again.
   void show_types() const {
     if (!test::sanitized) return;
-    EXPECT_EQ(outcome_of(config()), "");
+    for (const EngineChoice engine : {EngineChoice::automatic, EngineChoice::threads}) {
+      Config seen = config();
+      seen.io.engine = engine;
+      EXPECT_EQ(outcome_of(seen), "");
+    }
     try {
       throw Error(Errc::busy, "seen");
     } catch (const Error& error) {

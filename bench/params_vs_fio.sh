@@ -8,27 +8,7 @@
 # Builds Release, gives fio its huge pages for the time of the run (as root), and compares the two
 # pair by pair. Takes some four minutes; needs fio, and the disk to itself.
 set -euo pipefail
-here=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-root=$PWD
-source scripts/build_env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/support/compare_with_fio.sh"
 
-quietly "configuring" cmake --preset release -DSPILLWAY_BUILD_TOOLS=ON -DSPILLWAY_BUILD_BENCH=ON
-quietly "building" cmake --build build/release -j "$jobs" --target params_vs_fio
-
-# fio takes 8 MiB of hugetlb pages and gives them back at its end; the pool may take of them too.
-pages=256
-setting=/proc/sys/vm/nr_hugepages
-before=$(cat $setting)
-restore() { echo "$before" >$setting; }
-if ((before < pages)); then
-  if [[ -w $setting ]]; then
-    trap restore EXIT
-    echo $pages >$setting
-  else
-    echo "params_vs_fio: without root, and vm.nr_hugepages is $before: fio's rate will be no" \
-      "ceiling; sysctl vm.nr_hugepages=$pages mends it" >&2
-  fi
-fi
-cd "$here"
-"$root/build/release/bench/params_vs_fio/params_vs_fio" "$@"
+# Pages: fio's 8 MiB, and what the pool may take of them.
+compare_with_fio params_vs_fio 256 "$@"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli_program.h"
+#include "json_of_run.h"
 
 namespace spillway {
 namespace {
@@ -16,16 +17,7 @@ using nlohmann::json;
 
 json bench(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"bench", "params", "--model", "tiny", "--json"});
-  std::string line;
-  for (const std::string& argument : arguments) line += argument + " ";
-  SCOPED_TRACE(line);
-  CliProgram program;
-  const CliProgram::End end = program.run(arguments);
-  EXPECT_EQ(end.status, 0) << end.err;
-  EXPECT_TRUE(program.here().names().empty()) << "something was left behind";
-  json result = json::parse(end.out, nullptr, false);  // exactly one value, or discarded
-  EXPECT_TRUE(result.is_object()) << end.out;
-  return result;
+  return json_of_run(arguments);
 }
 
 TEST(BenchParamsTest, JsonHoldsWhatIsPromised) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli_program.h"
+#include "json_of_run.h"
 
 namespace spillway {
 namespace {
@@ -22,16 +23,7 @@ json bench(std::vector<std::string> arguments) {
   if (std::ranges::count(arguments, "--ceiling") == 0)
     first.insert(first.end(), {"--ceiling", "engine"});
   arguments.insert(arguments.begin(), first.begin(), first.end());
-  std::string line;
-  for (const std::string& argument : arguments) line += argument + " ";
-  SCOPED_TRACE(line);
-  CliProgram program;
-  const CliProgram::End end = program.run(arguments);
-  EXPECT_EQ(end.status, 0) << end.err;
-  EXPECT_TRUE(program.here().names().empty()) << "something was left behind";
-  json result = json::parse(end.out, nullptr, false);  // exactly one value, or discarded
-  EXPECT_TRUE(result.is_object()) << end.out;
-  return result;
+  return json_of_run(arguments);
 }
 
 void expect_spread(const json& spread, const std::string& name) {

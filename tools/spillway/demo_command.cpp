@@ -27,13 +27,7 @@ void add_demo(CLI::App& app, Command& chosen) {
   CLI::App& command = *app.add_subcommand(
       "demo", "Train a model's optimizer state on NVMe, and compare with the same in memory");
 
-  command.add_option("--model", o.model, "One of " + names_of_models())
-      ->type_name("NAME")
-      ->group("Work")
-      ->capture_default_str();
-  command.add_option("--layers", o.layers, "Only the first N layers")
-      ->type_name("N")
-      ->group("Work");
+  add_model(command, o.model, o.layers);
   command.add_option("--steps", o.steps, "Optimizer steps")
       ->type_name("N")
       ->check(whole_number(1, 1'000'000'000))

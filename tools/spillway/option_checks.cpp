@@ -32,6 +32,14 @@ std::string names_of_models() {
   return list;
 }
 
+void add_model(CLI::App& command, std::string& model, std::optional<std::int64_t>& layers) {
+  command.add_option("--model", model, "One of " + names_of_models())
+      ->type_name("NAME")
+      ->group("Work")
+      ->capture_default_str();
+  command.add_option("--layers", layers, "Only the first N layers")->type_name("N")->group("Work");
+}
+
 Config parse_field(std::string_view flag, std::string_view section, std::string_view key,
                    const std::string& text) {
   bool plain = !text.empty();

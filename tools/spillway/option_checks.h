@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,9 @@ CLI::Validator whole_number(std::int64_t least, std::int64_t most);
 
 /// The models that make_model() knows, for a help text.
 std::string names_of_models();
+
+/// --model and --layers, as every command that has a model offers them.
+void add_model(CLI::App& command, std::string& model, std::optional<std::int64_t>& layers);
 
 /// Reads one value by the rules of config files, so that "96MiB" means on a command line what it
 /// means there: `text` is a number as it stands, or becomes a JSON string. `flag` stands for it in

@@ -12,13 +12,7 @@ void add_bench_params(CLI::App& bench, Command& chosen) {
   CLI::App& command = *bench.add_subcommand(
       "params",
       "Fetch a model's parameters as training does: hit rates beside LRU's and Belady's, stalls");
-  command.add_option("--model", o.model, "One of " + names_of_models())
-      ->type_name("NAME")
-      ->group("Work")
-      ->capture_default_str();
-  command.add_option("--layers", o.layers, "Only the first N layers")
-      ->type_name("N")
-      ->group("Work");
+  add_model(command, o.model, o.layers);
   command
       .add_option("--trace", o.trace,
                   "forward-backward, cyclic (forward only), or moe (a random 2 of each layer's "

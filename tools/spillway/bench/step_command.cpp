@@ -9,13 +9,7 @@ namespace spillway::tool {
 namespace {
 
 void add_work(CLI::App& command, steps::Options& o) {
-  command.add_option("--model", o.model, "One of " + names_of_models())
-      ->type_name("NAME")
-      ->group("Work")
-      ->capture_default_str();
-  command.add_option("--layers", o.layers, "Only the first N layers")
-      ->type_name("N")
-      ->group("Work");
+  add_model(command, o.model, o.layers);
   command
       .add_option("--compute", o.compute,
                   "adamw, none, or fill: every value becomes the step's number, which a device in "

@@ -216,17 +216,28 @@ std::int64_t Store::payload_bytes(SectionId section) const {
 
 std::int64_t Store::footprint(SectionId section) const { return footprint(payload_bytes(section)); }
 
-std::uint64_t Store::seal(SectionId section, std::byte* data) const {
-  impl_->require_our_process();
-  SealInput input;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    input = impl_->seal_input(section);
-  }
+SealInput Store::Impl::taken_seal_input(SectionId section) const {
+  require_our_process();
+  const std::lock_guard lock(mutex);
+  return seal_input(section);
+}
+
+void Store::clear_padding(SectionId section, std::byte* data) const {
+  const SealInput input = impl_->taken_seal_input(section);
   const std::int64_t end = input.body + input.guards * input.guard;
   // Nothing of other tensors, or of the process, goes to the disk in the padding.
   std::memset(data + input.payload, 0, static_cast<std::size_t>(end - input.payload));
-  if (impl_->checksums) return checksum(input, data);
+}
+
+std::uint64_t Store::checksum_of(SectionId section, const std::byte* data) const {
+  SPILLWAY_CHECK(impl_->checksums, "without checksums a trailer goes behind the bytes");
+  return checksum(impl_->taken_seal_input(section), data);
+}
+
+std::uint64_t Store::seal(SectionId section, std::byte* data) const {
+  clear_padding(section, data);
+  if (impl_->checksums) return checksum_of(section, data);
+  const SealInput input = impl_->taken_seal_input(section);
   const std::uint64_t number = impl_->next_number.fetch_add(1, std::memory_order_relaxed);
   put_trailer(input, impl_->instance, number, data);
   return number;

@@ -74,11 +74,19 @@ class Transfer {
   /// a fresh slot. When every section of this transfer is on the device, all entries flip together
   /// (before the callback); when one fails, none does and the fresh slots are given back.
   void add_write(SectionId section, const std::byte* from, std::uint64_t seal);
+  /// The same, for bytes whose checksum is still to be computed, beside the write: give_seal()
+  /// tells it later. The padding is in order (Store::clear_padding()). Requires: Store::checksums().
+  void add_unsealed_write(SectionId section, const std::byte* from);
 
   /// Throws Error: shut_down, forked, busy (all spares are between old and new: more tiles are
   /// being written than reserve() was told). Then it is idle and nothing has changed. What happens
-  /// after that is told by the callback.
-  void submit(io::Service service, Callback callback, void* context);
+  /// after that is told by the callback. `arrived` hears, also on the I/O thread, of every read
+  /// section whose bytes are all there, before the callback.
+  void submit(io::Service service, Callback callback, void* context, Callback arrived = nullptr);
+  /// The seal of an unsealed write, once for each after submit(). The transfer does not end before
+  /// it has them all, so this call may be its end: the callback then runs here, on this thread,
+  /// and takes what locks it takes.
+  void give_seal(SectionId section, std::uint64_t seal);
   void promote();  ///< a queued prefetch becomes a demand
   bool in_flight() const;
   /// True when all was still queued and is now taken back; its callback runs with `cancelled`.
@@ -88,6 +96,11 @@ class Transfer {
   /// submitted, even if it has been overwritten since. Throws Error corrupt as Store::verify().
   /// Requires: ok().
   void verify(SectionId section, const std::byte* data) const;
+  /// Whether all bytes of a section that this transfer reads are there, be the others in flight.
+  bool has_arrived(SectionId section) const;
+  /// verify() for a section that has arrived, before the transfer has ended; false instead of an
+  /// error, since what failed elsewhere may be the reason.
+  bool matches(SectionId section, const std::byte* data) const noexcept;
 
   bool ok() const;
   bool cancelled() const;
@@ -145,6 +158,10 @@ class Store {
   /// Prepares a section's buffer for writing, on the compute side: computes its checksum, or puts
   /// the trailer behind it. `data` has footprint(section) bytes. Returns the seal for add_write().
   std::uint64_t seal(SectionId section, std::byte* data) const;
+  /// The two halves of seal() where checksums are on: what must be done before the bytes are
+  /// written, and what may be done meanwhile.
+  void clear_padding(SectionId section, std::byte* data) const;
+  std::uint64_t checksum_of(SectionId section, const std::byte* data) const;
   /// Compares what was read with what was written last. Throws Error corrupt naming file and
   /// offset. Requires: written.
   void verify(SectionId section, const std::byte* data) const;

@@ -34,6 +34,8 @@ struct Store::Impl {
   Expected expected(SectionId section) const;
   /// Requires: lock held.
   SealInput seal_input(SectionId section) const;
+  /// The same with its own lock, and the check for our process.
+  SealInput taken_seal_input(SectionId section) const;
   /// What is wrong, or empty.
   std::string difference(const Expected& expected, const std::byte* data) const;
   void compare(const Expected& expected, const std::byte* data) const;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <optional>
@@ -14,28 +15,33 @@ struct Transfer::Impl {
       : transfer(the_transfer), store(the_store), most(static_cast<std::size_t>(max_sections)) {}
 
   struct Part {
+    Impl* of = nullptr;
     SectionId section = no_section;
     io::Op op = io::Op::read;
     std::byte* data = nullptr;
     std::uint64_t seal = 0;
+    bool sealed = true;              // of a write: not yet, where its seal is still to come
     Ledger::Place place;             // while in flight
     Store::Impl::Expected expected;  // of a read
     std::size_t end = 0;             // of its requests
+    std::size_t missing = 0;         // requests that have not succeeded; atomic_ref in flight
   };
 
-  void add(SectionId section, io::Op op, std::byte* data, std::uint64_t seal);
+  Part& add(SectionId section, io::Op op, std::byte* data, std::uint64_t seal);
   void make_room(std::int64_t runs);
   void prepare();
   void settle(bool success);
-  void start();
+  void start(std::size_t seals_to_come);
+  void one_less() noexcept;
   void ended() noexcept;
   std::size_t part_of(std::size_t request) const;
+  Part* find(SectionId section, io::Op op);
   static void on_request(io::Request& request, void* context);
 
   Transfer& transfer;
   Store::Impl& store;
   const std::size_t most;
-  std::vector<Part> parts;
+  std::vector<Part> parts;           // in place: never more than `most`
   std::deque<io::Request> requests;  // in place: the engine knows them by address
   std::size_t used = 0;              // of requests, in this round
   std::vector<io::Request*> batch;   // for the engine
@@ -44,8 +50,9 @@ struct Transfer::Impl {
 
   io::Service service = io::Service::demand;
   Callback callback = nullptr;
+  Callback arrived = nullptr;
   void* context = nullptr;
-  std::atomic<std::size_t> left{0};                  // requests of the batch that are not done
+  std::atomic<std::size_t> left{0};  // requests of the batch that are not done, seals to come
   std::atomic<io::Request*> first_failure{nullptr};  // in time
   std::atomic<bool> in_flight{false};
 
@@ -77,7 +84,8 @@ void Transfer::Impl::make_room(std::int64_t more) {
   batch.reserve(requests.size());
 }
 
-void Transfer::Impl::add(SectionId section, io::Op op, std::byte* data, std::uint64_t seal) {
+Transfer::Impl::Part& Transfer::Impl::add(SectionId section, io::Op op, std::byte* data,
+                                          std::uint64_t seal) {
   SPILLWAY_CHECK(!in_flight.load(std::memory_order_acquire), "a transfer in flight stays as it is");
   SPILLWAY_CHECK(parts.size() < most, "a transfer has the sections that it was made for");
   {
@@ -87,12 +95,14 @@ void Transfer::Impl::add(SectionId section, io::Op op, std::byte* data, std::uin
     total += store.ledger->footprint(payload);
   }
   Part& part = parts.emplace_back();
+  part.of = this;
   part.section = section;
   part.op = op;
   part.data = data;
   part.seal = seal;
   // For sections of a size that was not there yet when the transfer was made.
   make_room(runs);
+  return part;
 }
 
 void Transfer::clear() {
@@ -112,6 +122,11 @@ void Transfer::add_read(SectionId section, std::byte* to) {
 void Transfer::add_write(SectionId section, const std::byte* from, std::uint64_t seal) {
   // The engine only reads from it; its requests have one pointer for both directions.
   impl_->add(section, io::Op::write, const_cast<std::byte*>(from), seal);
+}
+
+void Transfer::add_unsealed_write(SectionId section, const std::byte* from) {
+  SPILLWAY_CHECK(impl_->store.checksums, "without checksums a seal is part of what is written");
+  impl_->add(section, io::Op::write, const_cast<std::byte*>(from), 0).sealed = false;
 }
 
 // Takes slots and pins, all or none, and lays the requests over their extents.
@@ -141,6 +156,7 @@ void Transfer::Impl::prepare() {
                   ledger.footprint(ledger.section(part.section).payload),
                   store.files.front()->nvme_path());
     }
+    const std::size_t begin = used;
     const int rotation = ledger.slots().rotation(part.place.slot);
     ledger.stripe().for_each_run(part.place.body, rotation, [&](const Stripe::Run& run) {
       io::Request& request = requests[used++];
@@ -150,9 +166,10 @@ void Transfer::Impl::prepare() {
       request.data = part.data + run.at;
       request.bytes = run.bytes;
       request.callback = &Impl::on_request;
-      request.context = this;
+      request.context = &part;
     });
     part.end = used;
+    part.missing = part.end - begin;
   }
   ++store.transfers;
 }
@@ -173,7 +190,7 @@ void Transfer::Impl::settle(bool success) {
   --store.transfers;
 }
 
-void Transfer::submit(io::Service service, Callback callback, void* context) {
+void Transfer::submit(io::Service service, Callback callback, void* context, Callback arrived) {
   Impl& impl = *impl_;
   impl.store.require_our_process();
   SPILLWAY_CHECK(!in_flight(), "a transfer is submitted once at a time");
@@ -183,6 +200,7 @@ void Transfer::submit(io::Service service, Callback callback, void* context) {
   impl.prepare();
   impl.service = service;
   impl.callback = callback;
+  impl.arrived = arrived;
   impl.context = context;
   impl.first_failure.store(nullptr, std::memory_order_relaxed);
   impl.batch.clear();
@@ -191,8 +209,10 @@ void Transfer::submit(io::Service service, Callback callback, void* context) {
     impl.batch.push_back(&impl.requests[i]);
   }
   impl.in_flight.store(true, std::memory_order_release);
+  const auto to_come = std::count_if(impl.parts.begin(), impl.parts.end(),
+                                     [](const Impl::Part& part) { return !part.sealed; });
   try {
-    impl.start();
+    impl.start(static_cast<std::size_t>(to_come));
   } catch (...) {
     impl.settle(false);
     impl.in_flight.store(false, std::memory_order_release);
@@ -200,22 +220,40 @@ void Transfer::submit(io::Service service, Callback callback, void* context) {
   }
 }
 
-void Transfer::Impl::start() {
-  left.store(batch.size(), std::memory_order_release);
+void Transfer::Impl::start(std::size_t seals_to_come) {
+  left.store(batch.size() + seals_to_come, std::memory_order_release);
   store.engine.submit(batch);
 }
 
+void Transfer::give_seal(SectionId section, std::uint64_t seal) {
+  Impl::Part* const part = impl_->find(section, io::Op::write);
+  SPILLWAY_CHECK(part != nullptr && !part->sealed && in_flight(), "a seal is given once");
+  part->seal = seal;
+  part->sealed = true;
+  impl_->one_less();
+}
+
 void Transfer::Impl::on_request(io::Request& request, void* context) {
-  Impl& self = *static_cast<Impl*>(context);
-  if (request.outcome().error != 0 && !request.outcome().cancelled) {
+  Part& part = *static_cast<Part*>(context);
+  Impl& self = *part.of;
+  if (request.outcome().error == 0) {
+    const bool whole =
+        std::atomic_ref(part.missing).fetch_sub(1, std::memory_order_acq_rel) == 1;
+    if (whole && part.op == io::Op::read && self.arrived != nullptr)
+      self.arrived(self.transfer, self.context);
+  } else if (!request.outcome().cancelled) {
     io::Request* none = nullptr;
     self.first_failure.compare_exchange_strong(none, &request, std::memory_order_acq_rel);
   }
-  // The last one ends the transfer. acq_rel: what the others left behind is seen here.
-  if (self.left.fetch_sub(1, std::memory_order_acq_rel) == 1) self.ended();
+  self.one_less();
 }
 
-// All requests are done.
+// The last one ends the transfer. acq_rel: what the others left behind is seen here.
+void Transfer::Impl::one_less() noexcept {
+  if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) ended();
+}
+
+// All requests are done, and all seals are there.
 void Transfer::Impl::ended() noexcept {
   batch.clear();
   for (std::size_t i = 0; i < used; ++i) {
@@ -228,7 +266,7 @@ void Transfer::Impl::ended() noexcept {
   } else if (!batch.empty()) {
     // cancel() came when a part was under way already, so it was refused: the rest goes on.
     try {
-      return start();
+      return start(0);
     } catch (const Error& error) {
       trouble = error;
       result = Result::failed;
@@ -295,14 +333,31 @@ Error Transfer::error() const {
 
 std::int64_t Transfer::bytes() const { return impl_->total; }
 
-void Transfer::verify(SectionId section, const std::byte* data) const {
-  SPILLWAY_CHECK(ok(), "only what was read is verified");
-  for (const Impl::Part& part : impl_->parts) {
-    if (part.section == section && part.op == io::Op::read) {
-      return impl_->store.compare(part.expected, data);
-    }
+Transfer::Impl::Part* Transfer::Impl::find(SectionId section, io::Op op) {
+  for (Part& part : parts) {
+    if (part.section == section && part.op == op) return &part;
   }
-  SPILLWAY_CHECK(false, "only what was read is verified");
+  return nullptr;
+}
+
+void Transfer::verify(SectionId section, const std::byte* data) const {
+  const Impl::Part* const part = impl_->find(section, io::Op::read);
+  SPILLWAY_CHECK(ok() && part != nullptr, "only what was read is verified");
+  impl_->store.compare(part->expected, data);
+}
+
+bool Transfer::has_arrived(SectionId section) const {
+  Impl::Part* const part = impl_->find(section, io::Op::read);
+  return part != nullptr && std::atomic_ref(part->missing).load(std::memory_order_acquire) == 0;
+}
+
+bool Transfer::matches(SectionId section, const std::byte* data) const noexcept {
+  SPILLWAY_CHECK(has_arrived(section), "only what is there is compared");
+  try {
+    return impl_->store.difference(impl_->find(section, io::Op::read)->expected, data).empty();
+  } catch (...) {
+    return false;  // no memory for the words that say what is wrong
+  }
 }
 
 }  // namespace spillway::store

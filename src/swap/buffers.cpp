@@ -34,7 +34,8 @@ void Swapper::assign(Lease& lease, PassState& pass, std::uint32_t index) {
   lease.tile = index;
   tile.lease = lease.index;
   lease.claimed = lease.given = false;
-  lease.reads = lease.writes = 0;
+  lease.reads = lease.writes = lease.verified = 0;
+  lease.sealed = lease.owes_seals = false;
   lease.sourced = lease.unfilled = 0;
   lease.error.reset();
   lease.mutated.store(0, std::memory_order_relaxed);

@@ -20,14 +20,18 @@ void Swapper::commit(Lease& lease) {
   TileRecord& tile = table_.tiles()[lease.tile];
   const std::uint32_t changed = lease.mutated.load(std::memory_order_acquire) & pass.write;
   check_all_written(lease, changed);
-  if (!lease.resident && changed != 0) {
-    const TimePoint start = Clock::now();
-    for (int s = 0; s < table_.states(); ++s)
-      if (changed & (1u << s))
-        lease.seals[static_cast<std::size_t>(s)] =
-            store_->seal(table_.section(tile, s), lease.section[static_cast<std::size_t>(s)]);
-    lease.checksum_seconds += seconds_between(start, Clock::now());
-  }
+  const bool writes = !lease.resident && changed != 0;
+  // A checksum stays in memory and is only needed when the write ends: it is computed beside it.
+  const bool beside = writes && store_->checksums();
+  if (writes)
+    for (int s = 0; s < table_.states(); ++s) {
+      if ((changed & (1u << s)) == 0) continue;
+      const auto i = static_cast<std::size_t>(s);
+      if (beside)
+        store_->clear_padding(table_.section(tile, s), lease.section[i]);
+      else
+        lease.seals[i] = store_->seal(table_.section(tile, s), lease.section[i]);
+    }
   std::vector<std::unique_ptr<Attachment>> attachments = std::move(lease.attachments);
   lease.attachments.clear();
   {
@@ -36,16 +40,49 @@ void Swapper::commit(Lease& lease) {
     stats_.checksum_seconds += lease.checksum_seconds;
     mark_committed(lease, changed);
     if (lease.resident) tile.written |= changed;
-    if (lease.resident || changed == 0) {
-      release(lease);
-    } else {
+    if (writes) {
       lease.writes = changed;
+      lease.sealed = !beside;
       lease.attempts = 0;
       start_write(lease);
+    } else {
+      release(lease);
     }
+    // Until it is sealed the tile is this thread's still, so that the pass lasts.
+    if (!beside) returned(&pass);
+  }
+  if (beside) {
+    seal_states(lease, changed);
+    const Lock lock(mutex_);
     returned(&pass);
   }
   for (auto& attachment : attachments) attachment->publish();
+}
+
+// Computes the checksums of a tile whose write may have begun. The lease may be somebody else's
+// when this returns.
+void Swapper::seal_states(Lease& lease, std::uint32_t states) {
+  const TileRecord& tile = table_.tiles()[lease.tile];
+  const TimePoint start = Clock::now();
+  std::array<std::uint64_t, max_states> seals{};
+  for (int s = 0; s < table_.states(); ++s) {
+    const auto i = static_cast<std::size_t>(s);
+    if ((states & (1u << s)) != 0)
+      seals[i] = store_->checksum_of(table_.section(tile, s), lease.section[i]);
+  }
+  {
+    const Lock lock(mutex_);
+    stats_.checksum_seconds += seconds_between(start, Clock::now());
+    lease.seals = seals;
+    lease.sealed = true;
+    if (!lease.owes_seals) return;  // it waits for its turn, or could not be submitted
+    lease.owes_seals = false;
+  }
+  // With the last of these the write may end, and the lease with it.
+  store::Transfer& transfer = *lease.transfer;
+  for (int s = 0; s < table_.states(); ++s)
+    if ((states & (1u << s)) != 0)
+      transfer.give_seal(table_.section(tile, s), seals[static_cast<std::size_t>(s)]);
 }
 
 // What was neither read nor filled started undefined: half of it would be garbage.
@@ -107,12 +144,16 @@ void Swapper::write_queued() noexcept {
     ++writes_moving_;
     try {
       lease.transfer->clear();
-      for (int s = 0; s < table_.states(); ++s)
-        if (lease.writes & (1u << s))
-          lease.transfer->add_write(table_.section(tile, s),
-                                    lease.section[static_cast<std::size_t>(s)],
-                                    lease.seals[static_cast<std::size_t>(s)]);
+      for (int s = 0; s < table_.states(); ++s) {
+        const auto i = static_cast<std::size_t>(s);
+        if ((lease.writes & (1u << s)) == 0) continue;
+        if (lease.sealed)
+          lease.transfer->add_write(table_.section(tile, s), lease.section[i], lease.seals[i]);
+        else
+          lease.transfer->add_unsealed_write(table_.section(tile, s), lease.section[i]);
+      }
       lease.transfer->submit(io::Service::write, write_done, &lease);
+      lease.owes_seals = !lease.sealed;
     } catch (...) {
       --writes_moving_;
       lease.state = LeaseState::failed;

@@ -44,11 +44,14 @@ struct Lease {
   BufferLease memory;
   std::array<std::byte*, max_states> section{};  // where each state starts
   std::uint32_t reads = 0;                       // states that were read from the store
+  std::uint32_t verified = 0;                    // of them, those whose checksums were right
   std::uint32_t writes = 0;                      // states on their way to it
   // States that have never been written, with first values that come from parameters; and those of
   // them that were left undefined, because this pass only writes them.
   std::uint32_t sourced = 0, unfilled = 0;
   std::array<std::uint64_t, max_states> seals{};
+  bool sealed = false;      // these are those of `writes`
+  bool owes_seals = false;  // its write has begun without them and waits for them
   int attempts = 0;             // of the write
   Lease* next_write = nullptr;  // committed behind this one, and not with the device yet
   std::optional<Error> error;

@@ -90,8 +90,7 @@ Lease* Swapper::claim(Lock& lock, PassState& pass) {
       if (lease->state == LeaseState::reading) lease->transfer->promote();
     }
     read_ahead_all();
-    wait(lock, stats_.stall_read_seconds, "a tile to be read",
-         [&] { return lease->state == LeaseState::ready; });
+    verify_arrived(lock, *lease);
     if (lease->error) throw explain(*lease, "cannot be read");
   } catch (...) {
     fail(pass);
@@ -107,6 +106,42 @@ Lease* Swapper::claim(Lock& lock, PassState& pass) {
   return lease;
 }
 
+// The states of a tile that is being read whose bytes are there and have not been looked at. 0 for
+// a tile that has been read: prepare() looks at what is left.
+std::uint32_t Swapper::unverified(const Lease& lease) const {
+  std::uint32_t there = 0;
+  if (lease.state != LeaseState::reading) return there;
+  const TileRecord& tile = table_.tiles()[lease.tile];
+  for (int s = 0; s < table_.states(); ++s)
+    if ((lease.reads & ~lease.verified & (1u << s)) != 0 &&
+        lease.transfer->has_arrived(table_.section(tile, s)))
+      there |= 1u << s;
+  return there;
+}
+
+// Waits until a claimed tile has been read, and compares the checksums of its first states while
+// the last ones are on their way. What does not match is left to prepare(), which says so.
+void Swapper::verify_arrived(Lock& lock, Lease& lease) {
+  for (std::uint32_t looked_at = 0;;) {
+    wait(lock, stats_.stall_read_seconds, "a tile to be read", [&] {
+      return lease.state == LeaseState::ready || (unverified(lease) & ~looked_at) != 0;
+    });
+    if (lease.state == LeaseState::ready) return;
+    const std::uint32_t there = unverified(lease) & ~looked_at;
+    const TileRecord& tile = table_.tiles()[lease.tile];
+    lock.unlock();
+    const TimePoint start = Clock::now();
+    for (int s = 0; s < table_.states(); ++s)
+      if ((there & (1u << s)) != 0 &&
+          lease.transfer->matches(table_.section(tile, s),
+                                  lease.section[static_cast<std::size_t>(s)]))
+        lease.verified |= 1u << s;
+    lease.checksum_seconds += seconds_between(start, Clock::now());
+    lock.lock();
+    looked_at |= there;
+  }
+}
+
 // What the engine's thread does for its tile, without the mutex: the tile is its own now.
 void Swapper::prepare(Lease& lease) {
   const PassState& pass = *lease.pass;
@@ -114,7 +149,7 @@ void Swapper::prepare(Lease& lease) {
   if (!lease.resident) {
     const TimePoint start = Clock::now();
     for (int s = 0; s < table_.states(); ++s) {
-      if ((lease.reads & (1u << s)) == 0) continue;
+      if ((lease.reads & ~lease.verified & (1u << s)) == 0) continue;
       try {
         lease.transfer->verify(table_.section(tile, s), lease.section[static_cast<std::size_t>(s)]);
       } catch (const Error& error) {

@@ -49,12 +49,20 @@ void Swapper::start_read(Lease& lease, io::Service service) {
       if (lease.reads & (1u << s))
         lease.transfer->add_read(table_.section(tile, s),
                                  lease.section[static_cast<std::size_t>(s)]);
-    lease.transfer->submit(service, read_done, &lease);
+    lease.transfer->submit(service, read_done, &lease, section_arrived);
   } catch (...) {
     --pass.reading, --reads_moving_;
     release(lease);
     throw;
   }
+}
+
+// A thread in next() that waits for the tile makes use of the time: see verify_arrived().
+void Swapper::section_arrived(store::Transfer&, void* context) {
+  const Lease& lease = *static_cast<Lease*>(context);
+  Swapper& self = *lease.swapper;
+  const Lock lock(self.mutex_);
+  if (lease.claimed) self.moved_.notify_all();
 }
 
 void Swapper::read_done(store::Transfer& transfer, void* context) {

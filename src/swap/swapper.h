@@ -114,9 +114,12 @@ class Swapper {
   void read_ahead(PassState& pass);
   void read_ahead_all();
   static void read_done(store::Transfer& transfer, void* context);
+  static void section_arrived(store::Transfer& transfer, void* context);
 
   // next.cpp
   Lease* claim(Lock& lock, PassState& pass);
+  std::uint32_t unverified(const Lease& lease) const;
+  void verify_arrived(Lock& lock, Lease& lease);
   void prepare(Lease& lease);
   void build_slices(Lease& lease);
   void drain(Lock& lock, PassState& pass);
@@ -135,6 +138,7 @@ class Swapper {
   void returned(PassState* pass) noexcept;
   void check_all_written(const Lease& lease, std::uint32_t changed) const;
   void mark_committed(Lease& lease, std::uint32_t states);
+  void seal_states(Lease& lease, std::uint32_t states);
   void start_write(Lease& lease) noexcept;
   void write_queued() noexcept;
   static void write_done(store::Transfer& transfer, void* context);

@@ -35,7 +35,7 @@ struct OptimizerStats {
   double stall_write_seconds = 0;   ///< next() waited for a write, or for the drain
   double stall_buffer_seconds = 0;  ///< next() waited for a free buffer
   double compute_seconds = 0;       ///< tiles were held, summed over tiles
-  double checksum_seconds = 0;      ///< computing and comparing checksums
+  double checksum_seconds = 0;      ///< checksums, on the engine's threads
   MemoryStats memory;
 };
 
@@ -64,7 +64,7 @@ struct ParameterStats {
   double stall_read_seconds = 0;        ///< fetches waited for a read
   double stall_memory_seconds = 0;      ///< fetches waited for room in pool or cache
   double stall_lease_seconds = 0;       ///< fetches waited for other leases of the same range
-  double checksum_seconds = 0;          ///< computing and comparing checksums
+  double checksum_seconds = 0;          ///< checksums, on the engine's threads
   MemoryStats memory;                   ///< resident_share_bytes: homes (device none, cpu)
   std::int64_t cache_region_bytes = 0;  ///< mapped for the cache, filled as it is used
 

@@ -75,7 +75,8 @@ class Transfer {
   /// (before the callback); when one fails, none does and the fresh slots are given back.
   void add_write(SectionId section, const std::byte* from, std::uint64_t seal);
   /// The same, for bytes whose checksum is still to be computed, beside the write: give_seal()
-  /// tells it later. The padding is in order (Store::clear_padding()). Requires: Store::checksums().
+  /// tells it later. The padding is in order (Store::clear_padding()). Requires:
+  /// Store::checksums().
   void add_unsealed_write(SectionId section, const std::byte* from);
 
   /// Throws Error: shut_down, forked, busy (all spares are between old and new: more tiles are

@@ -24,7 +24,7 @@ struct Transfer::Impl {
     Ledger::Place place;             // while in flight
     Store::Impl::Expected expected;  // of a read
     std::size_t end = 0;             // of its requests
-    std::size_t missing = 0;         // requests that have not succeeded; atomic_ref in flight
+    std::size_t missing = 1;         // requests that have not succeeded; atomic_ref in flight
   };
 
   Part& add(SectionId section, io::Op op, std::byte* data, std::uint64_t seal);
@@ -237,8 +237,7 @@ void Transfer::Impl::on_request(io::Request& request, void* context) {
   Part& part = *static_cast<Part*>(context);
   Impl& self = *part.of;
   if (request.outcome().error == 0) {
-    const bool whole =
-        std::atomic_ref(part.missing).fetch_sub(1, std::memory_order_acq_rel) == 1;
+    const bool whole = std::atomic_ref(part.missing).fetch_sub(1, std::memory_order_acq_rel) == 1;
     if (whole && part.op == io::Op::read && self.arrived != nullptr)
       self.arrived(self.transfer, self.context);
   } else if (!request.outcome().cancelled) {

@@ -50,8 +50,8 @@ struct Lease {
   // them that were left undefined, because this pass only writes them.
   std::uint32_t sourced = 0, unfilled = 0;
   std::array<std::uint64_t, max_states> seals{};
-  bool sealed = false;      // these are those of `writes`
-  bool owes_seals = false;  // its write has begun without them and waits for them
+  bool sealed = false;          // these are those of `writes`
+  bool owes_seals = false;      // its write has begun without them and waits for them
   int attempts = 0;             // of the write
   Lease* next_write = nullptr;  // committed behind this one, and not with the device yet
   std::optional<Error> error;

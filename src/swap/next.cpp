@@ -123,9 +123,8 @@ std::uint32_t Swapper::unverified(const Lease& lease) const {
 // the last ones are on their way. What does not match is left to prepare(), which says so.
 void Swapper::verify_arrived(Lock& lock, Lease& lease) {
   for (std::uint32_t looked_at = 0;;) {
-    wait(lock, stats_.stall_read_seconds, "a tile to be read", [&] {
-      return lease.state == LeaseState::ready || (unverified(lease) & ~looked_at) != 0;
-    });
+    wait(lock, stats_.stall_read_seconds, "a tile to be read",
+         [&] { return lease.state == LeaseState::ready || (unverified(lease) & ~looked_at) != 0; });
     if (lease.state == LeaseState::ready) return;
     const std::uint32_t there = unverified(lease) & ~looked_at;
     const TileRecord& tile = table_.tiles()[lease.tile];

@@ -46,6 +46,7 @@ Trip& Parameters::new_trip() {
   trip.copies.clear();
   trip.blocks = {};
   trip.intake = nullptr;
+  trip.ahead = false;
   ++trips_under_way_;
   return trip;
 }
@@ -108,6 +109,7 @@ void Parameters::depart(std::span<Copy* const> copies, std::int64_t address, std
   try {
     trip = &new_trip();
     trip->copies.assign(copies.begin(), copies.end());
+    trip->ahead = service == io::Service::prefetch;
     trip->movement.start(io::Op::read, address, data, bytes, service, read_done, trip);
   } catch (...) {
     const Error error = current_error(no_memory_);
@@ -124,18 +126,30 @@ void Parameters::read_done(store::Movement& movement, void* context) {
   Trip& trip = *static_cast<Trip*>(context);
   Parameters& self = *trip.owner;
   Lock lock(self.mutex_);
-  self.stats_.bytes_read += movement.ok() ? movement.bytes() : 0;
+  if (!movement.ok()) {
+    const Error error = self.error_of(movement);
+    return self.arrive(trip, &error);
+  }
+  self.stats_.bytes_read += movement.bytes();
+  if (self.take_for_check(trip))
+    self.run_ahead();
+  else
+    self.arrive(trip, nullptr);
+}
+
+// The copies of a trip are there, or are known not to come.
+void Parameters::arrive(Trip& trip, const Error* error) noexcept {
   for (Copy* copy : trip.copies) {
     --copy->reading;
-    if (!movement.ok()) {
-      copy->error = self.error_of(movement);
-      if (copy->run != nullptr) self.unlink(*copy);  // nobody else is to find it
+    if (error != nullptr) {
+      copy->error = *error;
+      if (copy->run != nullptr) unlink(*copy);  // nobody else is to find it
     }
-    self.unuse(*copy);
+    unuse(*copy);
   }
-  self.end_trip(trip);
-  self.run_ahead();
-  self.moved_.notify_all();
+  end_trip(trip);
+  run_ahead();
+  moved_.notify_all();
 }
 
 void Parameters::promote(const Copy& copy) noexcept {

@@ -99,6 +99,7 @@ void Parameters::seal_table() {
     throw;
   }
   if (volume_ != nullptr) volume_->trim();
+  if (pool_ != nullptr) start_checker();
   sealed_.store(true, std::memory_order_release);
 }
 

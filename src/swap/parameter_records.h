@@ -130,8 +130,9 @@ struct Trip {
   Parameters* owner = nullptr;
   std::vector<Copy*> copies;
   Blocks blocks;             // written: of the one copy
+  bool ahead = false;        // read before anybody needs it
   Intake* intake = nullptr;  // or into the engine's memory
-  Trip* next = nullptr;
+  Trip* next = nullptr;      // in the list of free ones, or of those to be checked
 };
 
 /// A read_into() under way.

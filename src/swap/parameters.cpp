@@ -40,6 +40,7 @@ Parameters::Parameters(std::shared_ptr<House> house, ParameterSwapperOptions opt
 }
 
 Parameters::~Parameters() {
+  stop_checker();
   if (registered_ > 0) {
     if (pool_region_.data() != nullptr) house_->engine().remove_memory(pool_region_.span());
     for (const PinnedRegion& region : cache_regions_) house_->engine().remove_memory(region.span());

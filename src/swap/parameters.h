@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "cache/cache.h"
@@ -171,11 +172,19 @@ class Parameters {
   const Copy* failed_copy() const;
   [[noreturn]] void throw_write_error(const Copy& copy) const;
   static void read_done(store::Movement& movement, void* context);
+  void arrive(Trip& trip, const Error* error) noexcept;
   static void write_done(store::Movement& movement, void* context);
   void compare(Tensor& tensor, std::int64_t block, const std::byte* data) const;
   void verify(const Copy& copy, const Blocks& blocks) const;
   void put_seals(const Copy& copy, const Blocks& blocks) const;
   void make_checked(Lock& lock, Request& request, Copy& copy);
+
+  // parameter_check.cpp: checksums of what was read ahead
+  void start_checker();
+  void stop_checker() noexcept;
+  bool take_for_check(Trip& trip) noexcept;
+  void check_arrivals() noexcept;
+  void check_ahead(Lock& lock, Copy& copy) noexcept;
 
   // parameter_fetch.cpp: a fetch
   enum class Step { taken, lease, io, memory };
@@ -288,6 +297,13 @@ class Parameters {
   int holds_out_ = 0;
   Hold* fenced_ = nullptr;
   std::atomic<int> fenced_count_{0};
+
+  std::condition_variable to_check_;
+  Trip* first_to_check_ = nullptr;
+  Trip* last_to_check_ = nullptr;
+  bool checker_stops_ = false;
+  std::vector<std::uint64_t> seals_to_check_;  // the checker's own
+  std::thread checker_;
 
   // Of the attempt or admission at hand, under the mutex; kept for their storage.
   std::vector<Copy*> victims_, reads_;

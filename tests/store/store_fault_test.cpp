@@ -70,6 +70,97 @@ TEST_F(StoreFaultTest, OldOrNewWhicheverPieceFails) {
   }
 }
 
+// Seals that come while the bytes are written: the transfer waits for the last of them, whichever
+// comes last, and the call that brings it may be its end.
+TEST_F(StoreFaultTest, AnUnsealedWriteEndsWithItsLastSeal) {
+  Store store(*engine, options_for({folder.path()}));
+  const SectionId first = store.reserve(Sizes{8192, 5000}, 2, 1);
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(write(store, at(first, i), 1));
+  PageMemory buffer(2 * 8192);
+  for (const bool device_first : {true, false}) {
+    const unsigned version = device_first ? 7 : 8;
+    std::memset(buffer.data(), 0x5a, static_cast<std::size_t>(buffer.bytes()));
+    Mover mover(store, 2);
+    std::uint64_t seals[2] = {};
+    for (int i = 0; i < 2; ++i) {
+      std::byte* const data = buffer.data() + i * 8192;
+      fill(data, store.payload_bytes(at(first, i)), version);
+      store.clear_padding(at(first, i), data);
+      mover.transfer().add_unsealed_write(at(first, i), data);
+      seals[i] = store.checksum_of(at(first, i), data);
+    }
+    const std::int64_t started = device->started();
+    device->hold();
+    mover.submit(io::Service::write);
+    if (device_first) device->release();
+    ASSERT_TRUE(device->wait_started(started + 4));
+    mover.transfer().give_seal(first, seals[0]);
+    EXPECT_TRUE(mover.transfer().in_flight()) << "one seal is missing";
+    if (device_first) {
+      EXPECT_TRUE(reads(store, first, 1)) << "old until the transfer has ended";
+    }
+    mover.transfer().give_seal(at(first, 1), seals[1]);
+    if (!device_first) {
+      EXPECT_TRUE(mover.transfer().in_flight()) << "the device has not answered";
+      device->release();
+    }
+    ASSERT_TRUE(mover.wait());
+    EXPECT_TRUE(mover.transfer().ok());
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_TRUE(reads(store, at(first, i), version)) << i;
+      EXPECT_EQ(seals[i], store.seal(at(first, i), buffer.data() + i * 8192));
+    }
+    EXPECT_TRUE(std::all_of(buffer.data() + 8192 + 5000, buffer.data() + 2 * 8192,
+                            [](std::byte b) { return b == std::byte{0}; }));
+  }
+}
+
+TEST_F(StoreFaultTest, AnUnsealedWriteThatFailsLeavesWhatWasThere) {
+  Store store(*engine, options_for({folder.path()}));
+  const SectionId id = store.reserve(Sizes{8192}, 1, 1);
+  ASSERT_TRUE(write(store, id, 1));
+  device->plan([](const io::FakeOp& op) -> std::int64_t {
+    return op.op == io::Op::write ? -EIO : op.bytes;
+  });
+  PageMemory buffer(8192);
+  fill(buffer.data(), 8192, 2);
+  Mover mover(store, 1);
+  mover.transfer().add_unsealed_write(id, buffer.data());
+  mover.submit(io::Service::write);
+  mover.transfer().give_seal(id, store.checksum_of(id, buffer.data()));
+  ASSERT_TRUE(mover.wait());
+  EXPECT_EQ(mover.transfer().error().code(), Errc::io_error);
+  device->plan({});
+  EXPECT_TRUE(reads(store, id, 1));
+  EXPECT_TRUE(write(store, id, 3)) << "its slot was given back";
+}
+
+// A section whose bytes are there is compared while the others of its transfer are on their way.
+TEST_F(StoreFaultTest, SectionsAreComparedAsTheyArrive) {
+  Store store(*engine, options_for({folder.path()}));
+  const SectionId first = store.reserve(Sizes{4096, 4096, 4096}, 3, 1);
+  device->keep_log(true);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(write(store, at(first, i), 20));
+  // The second one cannot be read, the third is damaged.
+  device->memory()[static_cast<std::size_t>(device->log().back().offset) + 17] ^= std::byte{1};
+  const std::int64_t start = device->started();
+  device->plan([start](const io::FakeOp& op) -> std::int64_t {
+    return op.number - start == 1 ? -EIO : op.bytes;
+  });
+  PageMemory buffer(3 * 4096);
+  Mover mover(store, 3);
+  for (int i = 0; i < 3; ++i) mover.transfer().add_read(at(first, i), buffer.data() + i * 4096);
+  EXPECT_FALSE(mover.transfer().has_arrived(first));
+  mover.submit();
+  ASSERT_TRUE(mover.wait());
+  EXPECT_FALSE(mover.transfer().ok());
+  EXPECT_TRUE(mover.transfer().has_arrived(first));
+  EXPECT_FALSE(mover.transfer().has_arrived(at(first, 1)));
+  EXPECT_TRUE(mover.transfer().has_arrived(at(first, 2)));
+  EXPECT_TRUE(mover.transfer().matches(first, buffer.data()));
+  EXPECT_FALSE(mover.transfer().matches(at(first, 2), buffer.data() + 2 * 4096));
+}
+
 TEST_F(StoreFaultTest, ARetryGoesElsewhere) {
   Store store(*engine, options_for({folder.path()}));
   const SectionId id = store.reserve(Sizes(8, 4096), 1, 1);

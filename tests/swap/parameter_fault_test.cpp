@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "swap/contents.h"
 #include "swap/fake_house.h"
@@ -95,6 +97,38 @@ class ParameterFaultTest : public ::testing::TestWithParam<std::int64_t> {};
 
 INSTANTIATE_TEST_SUITE_P(Caps, ParameterFaultTest, ::testing::Values(0, 6000, 100'000),
                          [](const auto& one) { return "cap" + std::to_string(one.param); });
+
+// A fetch of what was read ahead finds its checksums compared, and a wrong byte all the same.
+TEST_P(ParameterFaultTest, WhatWasReadAheadIsCompared) {
+  for (const bool damaged : {false, true}) {
+    Rig rig(GetParam());
+    rig.swapper.fetch(rig.unit);  // whatever of it the cache takes from here on
+    rig.on_disk();
+    const auto there = [&] {
+      return std::none_of(rig.ids.begin(), rig.ids.end(), [&](ParamId id) {
+        return rig.swapper.where(id) == Residence::store ||
+               rig.swapper.where(id) == Residence::coming;
+      });
+    };
+    if (there()) {
+      EXPECT_EQ(GetParam(), 100'000) << "all of it is cached";
+      continue;
+    }
+    if (damaged) rig.device->memory()[100] ^= std::byte{1};
+    EXPECT_EQ(rig.swapper.prefetch(std::span(&rig.unit, 1)), 1);
+    while (!there()) std::this_thread::yield();
+    const double seconds = rig.swapper.stats().checksum_seconds;
+    std::string text;
+    const auto code = error_of([&] { rig.swapper.fetch(rig.unit); }, &text);
+    if (damaged) {
+      EXPECT_EQ(code, Errc::corrupt);
+      expect_words(text, {"w0", "checksum"});
+    } else {
+      EXPECT_FALSE(code) << text;
+      EXPECT_EQ(rig.swapper.stats().checksum_seconds, seconds) << "the engine's thread did it";
+    }
+  }
+}
 
 TEST_P(ParameterFaultTest, EachReadOfAUnitFailsOnce) {
   for (std::int64_t n = 0;; ++n) {

@@ -98,14 +98,8 @@ bool Parameters::into_pool(Tensor& tensor, cache::Time when, bool wanted) {
   spare_copies(count);
   std::vector<Copy*> fresh;
   fresh.reserve(count);
-  PoolRun* const run = take_run(total, tensor.name, when);
+  PoolRun* const run = take_run(total, tensor.name, count, when);
   if (run == nullptr) return false;
-  try {
-    run->members.reserve(count);
-  } catch (...) {
-    give(run);
-    throw;
-  }
   run->wanted = wanted;
   std::byte* at = run->memory.data();
   for (auto member = self; member != end; ++member) {
@@ -141,14 +135,8 @@ bool Parameters::prefetch_part(Tensor& tensor, const Blocks& blocks) {
   if (here_or_coming(tensor, blocks) || !tensor.written) return true;
   if (excluded(tensor, blocks)) return false;
   spare_copies(1);
-  PoolRun* const run = take_run(footprint(tensor, blocks), tensor.name, 1);
+  PoolRun* const run = take_run(footprint(tensor, blocks), tensor.name, 1, 1);
   if (run == nullptr) return false;
-  try {
-    run->members.reserve(1);
-  } catch (...) {
-    give(run);
-    throw;
-  }
   run->wanted = true;
   Copy* const copy = new_copy(tensor, blocks, run->memory.data(), run);
   link(*copy);

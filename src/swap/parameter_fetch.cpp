@@ -311,7 +311,7 @@ Parameters::Step Parameters::claim(Request& request, bool newer_only) {
   bool wait_for_read = false;
   places_.clear();
   for (Part& part : hold.parts) {
-    places_.push_back(-1);
+    places_.emplace_back();
     find_in_pool(part, newer_only);
     if (part.blocks.empty()) continue;
     if (!part.exclusive) {
@@ -320,10 +320,10 @@ Parameters::Step Parameters::claim(Request& request, bool newer_only) {
       wait_for_read = wait_for_read || part.found->users > 1;  // until nobody else looks at it
       continue;
     }
-    places_.back() = total;
+    places_.back().at = total;
     total += footprint(*part.tensor, part.blocks);
   }
-  PoolRun* run = nullptr;
+  bool room = total == 0;
   try {
     if (!wait_for_read && total > 0) {
       if (volume_ == nullptr) ensure_pool();
@@ -331,20 +331,19 @@ Parameters::Step Parameters::claim(Request& request, bool newer_only) {
       if (mine(request)) {
         spare_copies(hold.parts.size());
         reads_.reserve(hold.parts.size());
-        run = take_run(total, hold.parts.front().tensor->name, 0);
-        if (run != nullptr) run->members.reserve(hold.parts.size());
+        room = take_room(hold, total);
       }
     }
   } catch (...) {
-    if (run != nullptr) give(run);
+    give_places();
     forget_found(hold);
     throw;
   }
-  if (wait_for_read || (total > 0 && run == nullptr)) {
+  if (wait_for_read || !room) {
     forget_found(hold);
     return wait_for_read ? Step::io : Step::memory;
   }
-  take(request, run);
+  take(request);
   return Step::taken;
 }
 
@@ -362,7 +361,7 @@ void Parameters::throw_does_not_fit(const Request& request, std::int64_t total) 
 }
 
 // Nothing stands in the way any more: links the parts, makes the copies, starts the reads.
-void Parameters::take(Request& request, PoolRun* run) noexcept {
+void Parameters::take(Request& request) noexcept {
   Hold& hold = *request.hold;
   reads_.clear();
   for (std::size_t i = 0; i < hold.parts.size(); ++i) {
@@ -382,7 +381,7 @@ void Parameters::take(Request& request, PoolRun* run) noexcept {
       if (tensor.home != nullptr || part.shared != nullptr) continue;
       part.shared = std::exchange(part.found, nullptr);
       if (part.shared == nullptr) {
-        part.shared = new_copy(tensor, part.blocks, run->memory.data() + places_[i], run);
+        part.shared = new_copy(tensor, part.blocks, data_at(places_[i]), places_[i].run);
         link(*part.shared);
         use(*part.shared);
         reads_.push_back(part.shared);
@@ -394,7 +393,7 @@ void Parameters::take(Request& request, PoolRun* run) noexcept {
       unlink(*part.own);
     } else {
       if (part.found != nullptr) part.shared = std::exchange(part.found, nullptr);
-      part.own = new_copy(tensor, part.blocks, run->memory.data() + places_[i], run);
+      part.own = new_copy(tensor, part.blocks, data_at(places_[i]), places_[i].run);
       use(*part.own);
       if (volume_ != nullptr && part.shared == nullptr) {
         if (hold.access == Access::update)
@@ -405,7 +404,8 @@ void Parameters::take(Request& request, PoolRun* run) noexcept {
     }
     supersede_clean(part);
   }
-  if (run != nullptr) run->last_use = ++uses_;
+  for (const Place& place : places_)
+    if (place.run != nullptr) place.run->last_use = ++uses_;
   if (!reads_.empty()) start_reads(reads_, io::Service::demand);
   ++stats_.fetches;
   if (hold.access != Access::overwrite)

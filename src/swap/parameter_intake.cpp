@@ -140,7 +140,7 @@ void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
       intake.hold = nullptr;
       return;
     } else if (odd) {
-      if (mine(request)) intake.run = take_run(tail_bytes, one.name, 0);
+      if (mine(request)) intake.run = take_run(tail_bytes, one.name, 1, 0);
       if (intake.run == nullptr) why = Step::memory;
     }
     if (why == Step::taken) break;

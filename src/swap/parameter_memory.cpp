@@ -252,28 +252,77 @@ void Parameters::revoke(PoolRun& run) noexcept {
   while (!run.members.empty()) free_copy(*run.members.back());
 }
 
-// A run of the pool, for which clean copies go that nobody uses: those first that are needed last,
-// and none that is needed before `keep_before` (0: any). Null where that is not enough.
-PoolRun* Parameters::take_run(std::int64_t bytes, std::string_view holder,
-                              cache::Time keep_before) {
-  if (pool_ == nullptr || bytes > pool_->budget_bytes()) return nullptr;
+// A run of what is free in the pool, for so many copies.
+PoolRun* Parameters::free_run(std::int64_t bytes, std::string_view holder, std::size_t copies) {
   if (free_runs_.empty()) {
     free_runs_.reserve(runs_.size() + 1);
     runs_.push_back(std::make_unique<PoolRun>());
     free_runs_.push_back(runs_.back().get());
   }
+  PoolRun* const run = free_runs_.back();
+  run->members.reserve(copies);
+  auto memory = pool_->try_acquire(bytes, holder);
+  if (!memory) return nullptr;
+  free_runs_.pop_back();
+  run->memory = std::move(*memory);
+  run->last_use = ++uses_;
+  run->wanted = false;
+  return run;
+}
+
+// The same, for which clean copies go that nobody uses: those first that are needed last, and none
+// that is needed before `keep_before` (0: any). Null where that is not enough.
+PoolRun* Parameters::take_run(std::int64_t bytes, std::string_view holder, std::size_t copies,
+                              cache::Time keep_before) {
+  if (pool_ == nullptr || bytes > pool_->budget_bytes()) return nullptr;
   for (;;) {
-    if (auto memory = pool_->try_acquire(bytes, holder)) {
-      PoolRun* const run = free_runs_.back();
-      free_runs_.pop_back();
-      run->memory = std::move(*memory);
-      run->last_use = ++uses_;
-      run->wanted = false;
-      return run;
-    }
+    if (PoolRun* const run = free_run(bytes, holder, copies)) return run;
     PoolRun* const victim = least_useful(keep_before);
     if (victim == nullptr) return nullptr;
     revoke(*victim);
+  }
+}
+
+// Room for what places_ asks for, `total` bytes: in one run, or, where the free parts of the pool
+// are too small for that, in a run for each. So no copy that was read ahead goes, to be read again,
+// while there is room beside it.
+bool Parameters::take_room(const Hold& hold, std::int64_t total) {
+  const auto wants_room = [](const Place& place) { return place.at >= 0; };
+  const auto wanted = std::count_if(places_.begin(), places_.end(), wants_room);
+  const std::string& holder = hold.parts.front().tensor->name;
+  for (;;) {
+    if (PoolRun* const run = free_run(total, holder, static_cast<std::size_t>(wanted))) {
+      for (Place& place : places_)
+        if (wants_room(place)) place.run = run;
+      return true;
+    }
+    if (wanted > 1 && take_runs(hold)) return true;
+    PoolRun* const victim = least_useful(0);
+    if (victim == nullptr) return false;
+    revoke(*victim);
+  }
+}
+
+bool Parameters::take_runs(const Hold& hold) {
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    const Part& part = hold.parts[i];
+    Place& place = places_[i];
+    if (place.at < 0) continue;
+    place.run = free_run(footprint(*part.tensor, part.blocks), part.tensor->name, 1);
+    if (place.run == nullptr) {
+      give_places();
+      return false;
+    }
+  }
+  for (Place& place : places_) place.at = std::min<std::int64_t>(place.at, 0);
+  return true;
+}
+
+void Parameters::give_places() noexcept {
+  PoolRun* last = nullptr;  // several in a row may share one
+  for (Place& place : places_) {
+    if (place.run != nullptr && place.run != last) give(last = place.run);
+    place.run = nullptr;
   }
 }
 

@@ -98,6 +98,11 @@ class Parameters {
     TimePoint deadline{};      // set when it first waits
   };
   enum class Admission { in, refused, cleaning };
+  // Where in the pool a part's new copy goes. `at` < 0: it needs none.
+  struct Place {
+    PoolRun* run = nullptr;
+    std::int64_t at = -1;  // [bytes] in the run
+  };
 
   // parameters.cpp: the table
   Tensor& tensor(ParamId id);
@@ -122,7 +127,12 @@ class Parameters {
   RegionOptions region_options(std::string name, bool pool) const;
   Admission admit(Tensor& tensor, cache::Time when);
   void drop_cached(Copy& copy);
-  PoolRun* take_run(std::int64_t bytes, std::string_view holder, cache::Time keep_before);
+  PoolRun* free_run(std::int64_t bytes, std::string_view holder, std::size_t copies);
+  PoolRun* take_run(std::int64_t bytes, std::string_view holder, std::size_t copies,
+                    cache::Time keep_before);
+  bool take_room(const Hold& hold, std::int64_t total);
+  bool take_runs(const Hold& hold);
+  void give_places() noexcept;
   cache::Time worth(const PoolRun& run) const;
   PoolRun* least_useful(cache::Time keep_before);
   void revoke(PoolRun& run) noexcept;
@@ -205,7 +215,8 @@ class Parameters {
   void find_in_pool(Part& part, bool newer_only);
   void forget_found(Hold& hold) noexcept;
   [[noreturn]] void throw_does_not_fit(const Request& request, std::int64_t total) const;
-  void take(Request& request, PoolRun* run) noexcept;
+  static std::byte* data_at(const Place& place) { return place.run->memory.data() + place.at; }
+  void take(Request& request) noexcept;
   bool keep_rest(Copy& copy, const Blocks& old, int users) const;
   void supersede_clean(const Part& part) noexcept;
   std::array<std::int64_t, 2> edges(const Part& part) const;
@@ -307,7 +318,7 @@ class Parameters {
 
   // Of the attempt or admission at hand, under the mutex; kept for their storage.
   std::vector<Copy*> victims_, reads_;
-  std::vector<std::int64_t> places_;
+  std::vector<Place> places_;
 };
 
 }  // namespace spillway::swap

@@ -1,8 +1,6 @@
 #include "io/core.h"
 
 #include <fmt/core.h>
-#include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -44,18 +42,7 @@ Core::Core(std::unique_ptr<Backend> backend, const EngineOptions& options)
 Core::~Core() = default;
 
 void Core::start(const std::shared_ptr<Core>& core) {
-  // The new thread inherits the blocked signals: none can reach it before its first line.
-  struct Signals {
-    Signals() {
-      ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
-      sys::block_all_signals();
-    }
-    ~Signals() { ::pthread_sigmask(SIG_SETMASK, &before, nullptr); }
-    Signals(const Signals&) = delete;
-    Signals& operator=(const Signals&) = delete;
-    sigset_t before;
-  };
-  std::optional<Signals> blocked(std::in_place);
+  std::optional<sys::SignalsBlocked> blocked(std::in_place);
   std::unique_lock lock(core->mutex_);
   try {
     core->thread_ = std::thread([core] { core->run(); });

@@ -12,6 +12,7 @@ namespace spillway::swap {
 // Without the thread, or with guards that cost nothing, fetches compare what they need themselves.
 void Parameters::start_checker() {
   if (volume_ == nullptr || !io_.checksums || checker_.joinable()) return;
+  const sys::SignalsBlocked blocked;
   const Lock lock(mutex_);  // the I/O thread looks for it
   try {
     checker_ = std::thread([this] { check_arrivals(); });
@@ -40,8 +41,19 @@ bool Parameters::take_for_check(Trip& trip) noexcept {
   return true;
 }
 
+// Somebody waits for a copy whose bytes are there: it does not wait for other copies' checksums.
+void Parameters::skip_check(const Copy& copy) noexcept {
+  Trip* before = nullptr;
+  for (Trip* trip = first_to_check_; trip != nullptr; before = trip, trip = trip->next) {
+    if (std::find(trip->copies.begin(), trip->copies.end(), &copy) == trip->copies.end()) continue;
+    (before != nullptr ? before->next : first_to_check_) = trip->next;
+    if (last_to_check_ == trip) last_to_check_ = before;
+    arrive(*trip, nullptr);
+    return;
+  }
+}
+
 void Parameters::check_arrivals() noexcept {
-  sys::block_all_signals();
   sys::name_thread("spillway-check");
   Lock lock(mutex_);
   for (;;) {

@@ -517,6 +517,7 @@ void Parameters::move_in(Lock& lock, Part& part) {
 void Parameters::await(Lock& lock, Request& request, const Copy& copy) {
   if (copy.coming()) {
     promote(copy);
+    skip_check(copy);
     const TimePoint start = Clock::now();
     if (request.deadline == TimePoint{}) request.deadline = start_deadline();
     while (copy.coming()) {

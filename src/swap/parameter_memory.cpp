@@ -33,9 +33,10 @@ void Parameters::seal_table() {
   if (sealed_.load(std::memory_order_acquire)) return;
   Claim claim;
   std::int64_t more_cache = 0, homes = 0;
-  bool make_pool = false;
+  bool make_pool = false, first = false;
   {
     Lock lock(mutex_);
+    first = pool_ == nullptr && homes_.empty() && cache_regions_.empty();
     claim.name = options_.name;
     claim.metadata_bytes = metadata_bytes();
     claim.allocated_bytes = pool_region_.report().region_bytes;
@@ -66,7 +67,6 @@ void Parameters::seal_table() {
       claim.locked_bytes = claim.pool_bytes + claim.cache_bytes + claim.resident_bytes;
   }
   house_->admit(this, claim);
-  const bool first = pool_ == nullptr && homes_.empty() && cache_regions_.empty();
   try {
     if (make_pool) {
       PinnedRegion region(BufferPool::region_bytes(offload_.buffer_count, offload_.buffer_size),
@@ -99,7 +99,7 @@ void Parameters::seal_table() {
     throw;
   }
   if (volume_ != nullptr) volume_->trim();
-  if (pool_ != nullptr) start_checker();
+  start_checker();
   sealed_.store(true, std::memory_order_release);
 }
 
@@ -235,10 +235,7 @@ PoolRun* Parameters::least_useful(cache::Time keep_before) {
   PoolRun* least = nullptr;
   cache::Time furthest = keep_before;
   for (auto& run : runs_) {
-    if (run->members.empty()) continue;
-    const bool idle = std::all_of(run->members.begin(), run->members.end(),
-                                  [](const Copy* copy) { return copy->users == 0; });
-    if (!idle) continue;
+    if (run->members.empty() || !run->idle()) continue;
     const cache::Time when = worth(*run);
     if (when <= furthest) continue;
     furthest = when;
@@ -284,8 +281,8 @@ PoolRun* Parameters::take_run(std::int64_t bytes, std::string_view holder, std::
 }
 
 // Room for what places_ asks for, `total` bytes: in one run, or, where the free parts of the pool
-// are too small for that, in a run for each. So no copy that was read ahead goes, to be read again,
-// while there is room beside it.
+// are too small for that, in a run for each, unless the largest parameter could then find no room
+// beside them. So a copy that was read ahead does not go, to be read again, while there is room.
 bool Parameters::take_room(const Hold& hold, std::int64_t total) {
   const auto wants_room = [](const Place& place) { return place.at >= 0; };
   const auto wanted = std::count_if(places_.begin(), places_.end(), wants_room);
@@ -296,14 +293,15 @@ bool Parameters::take_room(const Hold& hold, std::int64_t total) {
         if (wants_room(place)) place.run = run;
       return true;
     }
-    if (wanted > 1 && take_runs(hold)) return true;
+    if (wanted > 1 && take_runs(hold, total)) return true;
     PoolRun* const victim = least_useful(0);
     if (victim == nullptr) return false;
     revoke(*victim);
   }
 }
 
-bool Parameters::take_runs(const Hold& hold) {
+bool Parameters::take_runs(const Hold& hold, std::int64_t total) {
+  const std::int64_t before = contiguous_room();
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const Part& part = hold.parts[i];
     Place& place = places_[i];
@@ -314,8 +312,28 @@ bool Parameters::take_runs(const Hold& hold) {
       return false;
     }
   }
+  if (contiguous_room() < std::min(largest_, before - total)) {
+    give_places();
+    return false;
+  }
   for (Place& place : places_) place.at = std::min<std::int64_t>(place.at, 0);
   return true;
+}
+
+// [bytes] of the longest run that the pool could give if all copies went that nobody uses.
+std::int64_t Parameters::contiguous_room() {
+  busy_.clear();
+  for (const auto& run : runs_)
+    if (run->memory && (run->members.empty() || !run->idle()))
+      busy_.emplace_back(run->memory.data() - pool_region_.data(),
+                         align_up(run->memory.bytes(), pool_->granule_bytes()));
+  std::sort(busy_.begin(), busy_.end());
+  std::int64_t longest = 0, end = 0;
+  for (const auto& [at, bytes] : busy_) {
+    longest = std::max(longest, at - end);
+    end = at + bytes;
+  }
+  return std::max(longest, pool_->budget_bytes() - end);
 }
 
 void Parameters::give_places() noexcept {

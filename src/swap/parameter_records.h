@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -66,6 +67,8 @@ struct PoolRun {
   std::vector<Copy*> members;
   std::uint64_t last_use = 0;
   bool wanted = false;  // somebody asked for it, and has not come yet
+
+  bool idle() const;  // nobody uses any of them
 };
 
 /// Some blocks of a tensor in memory.
@@ -96,6 +99,11 @@ struct Copy {
 
   bool coming() const { return reading > 0; }
 };
+
+inline bool PoolRun::idle() const {
+  return std::all_of(members.begin(), members.end(),
+                     [](const Copy* copy) { return copy->users == 0; });
+}
 
 /// What a lease has of one tensor.
 struct Part {

@@ -219,6 +219,7 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
     elements_ += elements;
     ++live_;
     footprints_ += space;
+    largest_ = std::max(largest_, space);
     if (width(dtype) > width(widest_)) widest_ = dtype;
     sealed_.store(false, std::memory_order_release);
   } catch (...) {

@@ -131,7 +131,8 @@ class Parameters {
   PoolRun* take_run(std::int64_t bytes, std::string_view holder, std::size_t copies,
                     cache::Time keep_before);
   bool take_room(const Hold& hold, std::int64_t total);
-  bool take_runs(const Hold& hold);
+  bool take_runs(const Hold& hold, std::int64_t total);
+  std::int64_t contiguous_room();
   void give_places() noexcept;
   cache::Time worth(const PoolRun& run) const;
   PoolRun* least_useful(cache::Time keep_before);
@@ -193,6 +194,7 @@ class Parameters {
   void start_checker();
   void stop_checker() noexcept;
   bool take_for_check(Trip& trip) noexcept;
+  void skip_check(const Copy& copy) noexcept;
   void check_arrivals() noexcept;
   void check_ahead(Lock& lock, Copy& copy) noexcept;
 
@@ -275,6 +277,7 @@ class Parameters {
   std::vector<Unit> units_;
   std::atomic<bool> sealed_{false};
   std::int64_t elements_ = 0, live_ = 0, footprints_ = 0;
+  std::int64_t largest_ = 0;  // [bytes] the footprint of the largest parameter that there ever was
   DType widest_ = DType::u8;
   ParameterStats stats_;
 
@@ -319,6 +322,7 @@ class Parameters {
   // Of the attempt or admission at hand, under the mutex; kept for their storage.
   std::vector<Copy*> victims_, reads_;
   std::vector<Place> places_;
+  std::vector<std::pair<std::int64_t, std::int64_t>> busy_;  // [bytes] in the pool: at, size
 };
 
 }  // namespace spillway::swap

@@ -83,6 +83,13 @@ void block_all_signals() noexcept {
   ::pthread_sigmask(SIG_SETMASK, &set, nullptr);
 }
 
+SignalsBlocked::SignalsBlocked() noexcept {
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &before_);
+  block_all_signals();
+}
+
+SignalsBlocked::~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
 void name_thread(const char* name) noexcept {
   std::array<char, 16> cut{};  // the kernel's limit, with the final zero
   std::strncpy(cut.data(), name, cut.size() - 1);

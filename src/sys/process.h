@@ -1,5 +1,7 @@
 #pragma once
 
+#include <signal.h>
+
 #include <string>
 
 namespace spillway::sys {
@@ -9,6 +11,19 @@ namespace spillway::sys {
 /// I/O threads do so first of all: SIGXFSZ would kill the process, and handlers of the engine must
 /// not run there.
 void block_all_signals() noexcept;
+
+/// All signals blocked in the calling thread for as long as it lives. A thread that is started
+/// meanwhile inherits that: no signal can reach it before its first line.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept;
+  ~SignalsBlocked();
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 /// Names the calling thread for debuggers and top (15 characters are kept).
 void name_thread(const char* name) noexcept;

@@ -18,6 +18,9 @@
 namespace spillway::store {
 namespace {
 
+constexpr int removal_attempts = 100;
+constexpr std::chrono::milliseconds removal_pause{2};
+
 [[noreturn]] void throw_for_path(const std::string& path, int error, const char* what) {
   switch (error) {
     case ENOENT:
@@ -61,8 +64,14 @@ InstanceDirectory::~InstanceDirectory() { remove(); }
 
 void InstanceDirectory::remove() noexcept {
   if (std::exchange(removed_, true)) return;
-  // Still under our lock, so that nobody sweeps it at the same time.
-  const int error = sys::remove_directory_in(parent_.get(), name_);
+  // Still under our lock, so that nobody sweeps it at the same time. File systems in user space and
+  // on a network keep a nameless open file under a name of theirs, and remove that a moment after
+  // its descriptor was closed.
+  int error = sys::remove_directory_in(parent_.get(), name_);
+  for (int i = 0; i < removal_attempts && (error == ENOTEMPTY || error == EEXIST); ++i) {
+    std::this_thread::sleep_for(removal_pause);
+    error = sys::remove_directory_in(parent_.get(), name_);
+  }
   if (error != 0 && error != ENOENT) {
     log::warning("{} stays behind: {}", path(), sys::errno_text(error));
   }

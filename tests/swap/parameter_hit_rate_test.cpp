@@ -171,20 +171,17 @@ class ParameterHitRateTest : public testing::TestWithParam<std::tuple<bool, Step
 TEST_P(ParameterHitRateTest, FromTheSecondPassOnItIsThatOfFurthestNextUse) {
   const auto& [back, step, cap] = GetParam();
   const test::Model model = small_model();
-  Training training(model, cap, pool);
+  Training training(model, cap, pool, true);
   const auto order = back ? and_back(scan(training.units())) : scan(training.units());
-  std::vector<double> rates;
-  for (int i = 0; i < passes; ++i) rates.push_back(training.pass("train", order, step));
-  // Over all passes from the second on: in a single one a fetch may come in the way of reading
-  // ahead, so that one tensor is read twice, or find a tensor in the pool that no cache would hold.
-  double hits = 0, belady = 0;
-  for (std::size_t i = 1; i < rates.size(); ++i) {
-    fmt::print("pass {}: {:.4f}, furthest next use {:.4f}, LRU {:.4f}\n", i + 1, rates[i],
+  // Every pass. What a disk that is too slow for the fetches makes of it, where one comes in the
+  // way of reading ahead, is for a benchmark to tell (`spillway bench params`).
+  for (std::size_t i = 0; i < passes; ++i) {
+    const double rate = training.pass("train", order, step);
+    if (i == 0) continue;
+    fmt::print("pass {}: {:.4f}, furthest next use {:.4f}, LRU {:.4f}\n", i + 1, rate,
                training.reference(i), training.reference(i, true));
-    hits += rates[i];
-    belady += training.reference(i);
+    EXPECT_GE(rate, 0.98 * training.reference(i)) << "pass " << i + 1;
   }
-  EXPECT_GE(hits, 0.98 * belady);
 }
 
 INSTANTIATE_TEST_SUITE_P(

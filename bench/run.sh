@@ -12,8 +12,8 @@
 #   --build      a build that is there already, instead of a fresh one of the release preset
 #   --benchmarks which of bench_*, by their names (all)
 #
-# Takes some fifteen minutes and wants the machine to itself. As root it sets huge pages aside for fio
-# while it runs; without them fio's rates are no ceiling on some disks.
+# Takes some fifteen minutes and wants the machine to itself. As root it sets huge pages aside for
+# fio while it runs; without them fio's rates are no ceiling on some disks.
 set -euo pipefail
 here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

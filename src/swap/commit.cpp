@@ -48,13 +48,11 @@ void Swapper::commit(Lease& lease) {
     } else {
       release(lease);
     }
-    // Until it is sealed the tile is this thread's still, so that the pass lasts.
-    if (!beside) returned(&pass);
   }
-  if (beside) {
-    seal_states(lease, changed);
+  if (beside) seal_states(lease, changed);
+  {
     const Lock lock(mutex_);
-    returned(&pass);
+    returned(&pass);  // not before the tile is sealed: the pass lasts as long
   }
   for (auto& attachment : attachments) attachment->publish();
 }

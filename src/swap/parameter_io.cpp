@@ -299,13 +299,19 @@ void Parameters::flush() {
 
 // ---- seals
 
+std::uint64_t Parameters::seal_of(const Tensor& tensor, std::int64_t block,
+                                  const std::byte* data) const {
+  return volume_->seal(tensor.address + block * block_bytes(tensor), data,
+                       bytes(tensor, {block, block + 1}));
+}
+
 void Parameters::compare(Tensor& tensor, std::int64_t block, const std::byte* data) const {
   const std::uint64_t expected = tensor.seals()[block];
   if (expected == 0) return;
+  const std::uint64_t got = seal_of(tensor, block, data);
+  if (got == expected) return;
   const std::int64_t size = bytes(tensor, {block, block + 1});
   const std::int64_t address = tensor.address + block * block_bytes(tensor);
-  const std::uint64_t got = volume_->seal(address, data, size);
-  if (got == expected) return;
   throw_error(
       Errc::corrupt,
       "\"{}\": parameter \"{}\", {} bytes from element {} on ({}) are not what was written: "
@@ -328,8 +334,7 @@ void Parameters::put_seals(const Copy& copy, const Blocks& blocks) const {
   const std::int64_t space = footprint(tensor, blocks);
   std::memset(at(copy, blocks.first) + size, 0, static_cast<std::size_t>(space - size));
   for (std::int64_t block = blocks.first; block < blocks.last; ++block)
-    tensor.seals()[block] = volume_->seal(tensor.address + block * block_bytes(tensor),
-                                          at(copy, block), bytes(tensor, {block, block + 1}));
+    tensor.seals()[block] = seal_of(tensor, block, at(copy, block));
 }
 
 // Compares a shared copy that has been read with its seals, once, on the thread that needs it.

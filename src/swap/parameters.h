@@ -185,6 +185,7 @@ class Parameters {
   static void read_done(store::Movement& movement, void* context);
   void arrive(Trip& trip, const Error* error) noexcept;
   static void write_done(store::Movement& movement, void* context);
+  std::uint64_t seal_of(const Tensor& tensor, std::int64_t block, const std::byte* data) const;
   void compare(Tensor& tensor, std::int64_t block, const std::byte* data) const;
   void verify(const Copy& copy, const Blocks& blocks) const;
   void put_seals(const Copy& copy, const Blocks& blocks) const;

@@ -92,7 +92,7 @@ void soak(std::int64_t steps, const std::vector<std::int64_t>& sizes, std::int64
     job.load();
 
     // One call in fair weather or foul, made again until it succeeds. The sky clears at last.
-    Weather weather(seed, 0.02);
+    Weather weather(seed, 0.04);  // so bad that chance does not come near the bar below
     std::int64_t errors = 0;
     const auto persist = [&](const auto& call) {
       for (int attempt = 0;; ++attempt) {
@@ -132,8 +132,7 @@ void soak(std::int64_t steps, const std::vector<std::int64_t>& sizes, std::int64
       }
       if (testing::Test::HasFailure()) return;
     }
-    // Of 200 steps some 16 fail; chance has brought 10.
-    EXPECT_GT(errors, steps / 100) << "the weather was too good";
+    EXPECT_GT(errors, steps / 20) << "the weather was too good";
     EXPECT_EQ(job.difference(), "") << "at the end";
     job.weights.flush();
     const Figures after = figures_of(*house, job);

@@ -173,8 +173,6 @@ TEST_P(ParameterHitRateTest, FromTheSecondPassOnItIsThatOfFurthestNextUse) {
   const test::Model model = small_model();
   Training training(model, cap, pool, true);
   const auto order = back ? and_back(scan(training.units())) : scan(training.units());
-  // Every pass. What a disk that is too slow for the fetches makes of it, where one comes in the
-  // way of reading ahead, is for a benchmark to tell (`spillway bench params`).
   for (std::size_t i = 0; i < passes; ++i) {
     const double rate = training.pass("train", order, step);
     if (i == 0) continue;
@@ -183,6 +181,27 @@ TEST_P(ParameterHitRateTest, FromTheSecondPassOnItIsThatOfFurthestNextUse) {
     EXPECT_GE(rate, 0.98 * training.reference(i)) << "pass " << i + 1;
   }
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// The same with fetches as fast as they come, over all passes from the second on: in a single one a
+// fetch may come in the way of reading ahead, so that one tensor is read twice, or find a tensor in
+// the pool that no cache would hold. Of plain builds only: with sanitizers fetches overtake so much
+// of the reading ahead that it is 4 % below now and then.
+TEST_P(ParameterHitRateTest, WithoutWaitingItIsSoOverAllPasses) {
+  const auto& [back, step, cap] = GetParam();
+  const test::Model model = small_model();
+  Training training(model, cap, pool);
+  const auto order = back ? and_back(scan(training.units())) : scan(training.units());
+  double hits = 0, belady = 0;
+  for (std::size_t i = 0; i < passes; ++i) {
+    const double rate = training.pass("train", order, step);
+    if (i == 0) continue;
+    hits += rate;
+    belady += training.reference(i);
+  }
+  EXPECT_GE(hits, 0.98 * belady);
+}
+#endif
 
 INSTANTIATE_TEST_SUITE_P(
     Traces, ParameterHitRateTest,

@@ -130,15 +130,16 @@ void Parameters::read_done(store::Movement& movement, void* context) {
     const Error error = self.error_of(movement);
     return self.arrive(trip, &error);
   }
-  self.stats_.bytes_read += movement.bytes();
   if (self.take_for_check(trip))
     self.run_ahead();
   else
     self.arrive(trip, nullptr);
 }
 
-// The copies of a trip are there, or are known not to come.
+// The copies of a trip are there, or are known not to come. (Bytes count as read from now on, as
+// copies count as read ahead, so that the difference is what was read for fetches at any time.)
 void Parameters::arrive(Trip& trip, const Error* error) noexcept {
+  if (error == nullptr) stats_.bytes_read += trip.movement.bytes();
   for (Copy* copy : trip.copies) {
     --copy->reading;
     if (error != nullptr) {

@@ -198,7 +198,6 @@ TEST_P(ParameterHitRateTest, WithoutWaitingItIsSoOverAllPasses) {
     if (i == 0) continue;
     hits += rate;
     belady += training.reference(i);
-    if (getenv("TELL")) fmt::print("RATIO {:.4f}\n", rate / training.reference(i));
   }
   EXPECT_GE(hits, 0.98 * belady);
 }

@@ -2,6 +2,7 @@
 // parameters none of which the cache may keep, fio again; then one pass with time to think.
 //
 //   ratio = bytes read per second by the passes / by fio
+//   over the pool's size = the same, where fio's buffers are together as large as the pool
 //   stall = share of a pass in fetch() where each unit is used at least as long as fio would read
 //           the largest of them
 //
@@ -56,11 +57,13 @@ struct Options {
 
 struct Pair {
   double fio_before = 0, fio_after = 0;  // [bytes per second]
+  double fio_wide = 0;                   // with buffers as large as the pool
   double rate = 0;
   double stall = 0, waiting = 0;  // shares of the passes with thought: in fetch(), for the disk
 
   double fio_rate() const { return (fio_before + fio_after) / 2; }
   double ratio() const { return rate / fio_rate(); }
+  double ratio_wide() const { return rate / fio_wide; }
   double control() const { return fio_after / fio_before; }
 };
 
@@ -71,7 +74,8 @@ class Comparison {
       : options_(options),
         workload_(workload),
         run_(workload, config, [] { tool::StopSignals::check(); }),
-        fio_(fio) {
+        fio_(fio),
+        pool_bytes_(config.offload_param.buffer_count * config.offload_param.buffer_size) {
     std::mt19937_64 random(1);
     pass_ = params::build_pass(params::Trace::cyclic, workload, random);
     pass_.updates.clear();
@@ -86,6 +90,7 @@ class Comparison {
     pair.fio_before = fio_.rate();
     const params::PassFigures read = passes({});
     pair.rate = static_cast<double>(read.bytes_read) / read.seconds;
+    pair.fio_wide = fio_.rate_over(pool_bytes_);
     pair.fio_after = fio_.rate();
     const double seconds = options_.think * static_cast<double>(largest_bytes_) / pair.fio_rate();
     const params::PassFigures thought =
@@ -116,6 +121,7 @@ class Comparison {
   params::ParamsRun run_;
   params::Pass pass_;
   FioCeiling& fio_;
+  std::int64_t pool_bytes_ = 0;
   std::int64_t largest_bytes_ = 0;
 };
 
@@ -127,14 +133,16 @@ MedianInterval over(const std::vector<Pair>& pairs, Value value) {
 }
 
 struct Summary {
-  MedianInterval ratio, control, rate, fio_rate, stall, waiting;
+  MedianInterval ratio, ratio_wide, control, rate, fio_rate, fio_wide, stall, waiting;
 };
 
 Summary summarise(const std::vector<Pair>& pairs) {
   return {.ratio = over(pairs, [](const Pair& p) { return p.ratio(); }),
+          .ratio_wide = over(pairs, [](const Pair& p) { return p.ratio_wide(); }),
           .control = over(pairs, [](const Pair& p) { return p.control(); }),
           .rate = over(pairs, [](const Pair& p) { return p.rate / 1e9; }),
           .fio_rate = over(pairs, [](const Pair& p) { return p.fio_rate() / 1e9; }),
+          .fio_wide = over(pairs, [](const Pair& p) { return p.fio_wide / 1e9; }),
           .stall = over(pairs, [](const Pair& p) { return 100 * p.stall; }),
           .waiting = over(pairs, [](const Pair& p) { return 100 * p.waiting; })};
 }
@@ -148,8 +156,10 @@ void print_summary(const Summary& summary, std::size_t pairs) {
   fmt::print("medians of {} pairs, with their {}\n", pairs,
              pairs < least_values ? "ranges (too few for an interval)" : "95 % intervals");
   row("fetches, without thinking", summary.rate, "GB/s");
-  row("fio, reading", summary.fio_rate, "GB/s");
-  row("fetches / fio", summary.ratio, "");
+  row("fio, reading into 8 MiB", summary.fio_rate, "GB/s");
+  row("fio, reading over the pool's size", summary.fio_wide, "GB/s");
+  row("fetches / fio, 8 MiB", summary.ratio, "");
+  row("fetches / fio, the pool's size", summary.ratio_wide, "");
   row("A/A control, fio / fio", summary.control, "");
   row("in fetch(), with thinking", summary.stall, "% of the pass");
   row("of that waiting for the disk", summary.waiting, "% of the pass");
@@ -168,15 +178,18 @@ void write_json(const std::string& file, const Options& options, const Summary& 
   out["fio_huge_pages"] = huge_pages;
   out["checksums"] = options.checksums;
   out["ratio"] = interval_json(summary.ratio);
+  out["ratio_over_pool_size"] = interval_json(summary.ratio_wide);
   out["control"] = interval_json(summary.control);
   out["gb_per_second"] = interval_json(summary.rate);
   out["fio_gb_per_second"] = interval_json(summary.fio_rate);
+  out["fio_gb_per_second_over_pool_size"] = interval_json(summary.fio_wide);
   out["stall_percent"] = interval_json(summary.stall);
   out["waiting_percent"] = interval_json(summary.waiting);
   out["pairs"] = ordered_json::array();
   for (const Pair& pair : pairs)
     out["pairs"].push_back({{"fio_before", pair.fio_before},
                             {"fio_after", pair.fio_after},
+                            {"fio_over_pool_size", pair.fio_wide},
                             {"bytes_per_second", pair.rate},
                             {"ratio", pair.ratio()},
                             {"stall", pair.stall},
@@ -222,10 +235,12 @@ int run(const Options& options) {
   while (std::ssize(pairs) < options.pairs) {
     const Pair& pair = pairs.emplace_back(comparison.measure());
     fmt::print(stderr,
-               "pair {:2}: fetches {:.2f} GB/s, fio {:.2f} and {:.2f} GB/s, ratio {:.3f}; with "
-               "thinking {:.2f} % in fetch, {:.2f} % waiting\n",
+               "pair {:2}: fetches {:.2f} GB/s, fio {:.2f} and {:.2f} GB/s, ratio {:.3f}; over the "
+               "pool's size {:.2f} GB/s, ratio {:.3f}; with thinking {:.2f} % in fetch, {:.2f} % "
+               "waiting\n",
                pairs.size(), pair.rate / 1e9, pair.fio_before / 1e9, pair.fio_after / 1e9,
-               pair.ratio(), 100 * pair.stall, 100 * pair.waiting);
+               pair.ratio(), pair.fio_wide / 1e9, pair.ratio_wide(), 100 * pair.stall,
+               100 * pair.waiting);
   }
   const Summary summary = summarise(pairs);
   print_summary(summary, pairs.size());

@@ -44,6 +44,14 @@ class FioCeiling {
 
   /// [bytes per second], reads and writes together
   double rate() { return fio_.run(run_).rate(); }
+  /// The same with buffers of about `bytes` together, one request for each block of them. The 8 MiB
+  /// of rate() stay in the processor's cache; on some machines that is worth an eighth of the rate.
+  double rate_over(std::int64_t bytes) {
+    tool::FioRun wide = run_;
+    wide.depth = std::clamp<std::int64_t>(bytes / block, depth, 1024);
+    wide.huge_pages = run_.huge_pages && tool::HugePages::free_for(wide.depth * block);
+    return fio_.run(wide).rate();
+  }
   bool huge_pages() const { return run_.huge_pages; }
   std::string engine() const { return fio_.engine(); }
 

@@ -86,7 +86,7 @@ class Core {
   void run();
   bool open_backend();
   void loop();
-  void change_backend(int error);
+  bool change_backend(int error) noexcept;  // false: not now, for lack of memory
   void run_callbacks(RequestList& done);
   void run_calls(Call* first);
   Call* take_calls();  // with the mutex held

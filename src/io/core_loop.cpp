@@ -65,7 +65,9 @@ bool Core::open_backend() {
 void Core::loop() {
   std::size_t count = 0;
   int lost = 0;
+  bool stuck = false;
   for (;;) {
+    if (stuck) std::this_thread::sleep_for(std::chrono::nanoseconds(gone_poll_ns));
     RequestList done;
     Call* calls = nullptr;
     std::int64_t timeout_ns = 0;
@@ -75,8 +77,10 @@ void Core::loop() {
       asleep_ = false;
       const std::int64_t now = nanoseconds_now();
       if (abandoned_) return;
-      book(count, now);
-      if (lost != 0) change_backend(lost);
+      book(std::exchange(count, 0), now);
+      // Without memory for a successor everything waits, and is done when there is some again.
+      stuck = lost != 0 && !change_backend(lost);
+      if (stuck) continue;
       if (!lost_is_gone_ && lost_->gone(0)) release_held(now);
       calls = take_calls();
       done.take(finished_);
@@ -108,14 +112,28 @@ void Core::loop() {
   }
 }
 
-void Core::change_backend(int error) {
+// All that takes memory first: then either everything has changed, or nothing.
+bool Core::change_backend(int error) noexcept {
   SPILLWAY_CHECK(lost_is_gone_, "a back-end was lost while another one was");
-  std::unique_ptr<Backend> next = backend_->successor();
-  SPILLWAY_CHECK(next != nullptr, "a back-end without successor was lost");
-  std::string why =
-      std::string(backend_->name()) + " was refused while running: " + sys::errno_text(error);
-  log::warning("{}; {} take over", why, next->name());
+  std::unique_ptr<Backend> next;
+  EngineReport report;
+  try {
+    next = backend_->successor();
+    SPILLWAY_CHECK(next != nullptr, "a back-end without successor was lost");
+    report = report_;
+    report.features.clear();
+    report.reasons.push_back(std::string(backend_->name()) +
+                             " was refused while running: " + sys::errno_text(error));
+    log::warning("{}; {} take over", report.reasons.back(), next->name());
+    report.engine = next->name();
+    std::string why;
+    const int refused = next->open(options_.queue_depth, report, why);
+    SPILLWAY_CHECK(refused == 0, "the last back-end must open");
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 
+  report_ = std::move(report);
   backend_->close();
   lost_ = std::move(backend_);
   lost_is_gone_ = false;
@@ -124,12 +142,6 @@ void Core::change_backend(int error) {
   // until the old back-end has let go, so that no late transfer finds memory with a new owner.
   scheduler_.restart_all();
 
-  report_.features.clear();
-  report_.reasons.push_back(std::move(why));
-  std::string next_why;
-  const int refused = backend_->open(options_.queue_depth, report_, next_why);
-  SPILLWAY_CHECK(refused == 0, "the last back-end must open");
-  report_.engine = backend_->name();
   for (const auto& file : files_) {
     if (!file) continue;
     file->slot = -1;
@@ -137,6 +149,7 @@ void Core::change_backend(int error) {
   }
   memory_.clear();
   counters_.registered_bytes = 0;
+  return true;
 }
 
 void Core::run_callbacks(RequestList& done) {

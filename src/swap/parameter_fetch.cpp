@@ -114,13 +114,14 @@ Hold* Parameters::unit_hold(UnitId id, Access access) {
 
 Lease Parameters::fetch(Lock& lock, Request& request) {
   try {
-    for (;;) {
-      const Step step = attempt(request);
-      if (step == Step::taken) break;
-      wait_for(lock, request, step);
-    }
-    leave_queue(request);
-    fill(lock, request);
+    do {
+      for (;;) {
+        const Step step = attempt(request);
+        if (step == Step::taken) break;
+        wait_for(lock, request, step);
+      }
+      leave_queue(request);
+    } while (!filled(lock, request));
   } catch (...) {
     if (!lock.owns_lock()) lock.lock();
     leave_queue(request);
@@ -131,6 +132,22 @@ Lease Parameters::fetch(Lock& lock, Request& request) {
   }
   run_ahead();
   return Lease(request.hold);
+}
+
+// False: a read that failed had been begun ahead or for somebody else, perhaps when the disk was
+// ill. It is done again, once, for this fetch.
+bool Parameters::filled(Lock& lock, Request& request) {
+  try {
+    fill(lock, request);
+    return true;
+  } catch (const Error& error) {
+    if (!lock.owns_lock()) lock.lock();
+    if (!request.joined || request.again || error.code() == Errc::timeout) throw;
+    request.again = true;
+    let_go(*request.hold);
+    moved_.notify_all();
+    return false;
+  }
 }
 
 std::optional<Lease> Parameters::try_fetch(UnitId id) {
@@ -262,6 +279,7 @@ Parameters::Step Parameters::attempt(Request& request) {
     if (cached.error && !cached.failed) return Step::io;  // until it is gone
     // What an overwrite finds on its way need not have been read well.
     if (hold.access == Access::overwrite && cached.coming()) return Step::io;
+    request.joined = request.joined || cached.coming();
     use(*tensor.cached);
     part.shared = tensor.cached;
   }
@@ -373,6 +391,7 @@ void Parameters::take(Request& request) noexcept {
     if (part.blocks.empty()) continue;
     if (part.shared != nullptr) part.shared->ahead = false;
     if (part.found != nullptr) {
+      request.joined = request.joined || part.found->coming();
       part.found->ahead = false;
       part.found->run->last_use = ++uses_;
       part.found->run->wanted = false;
@@ -407,6 +426,7 @@ void Parameters::take(Request& request) noexcept {
   for (const Place& place : places_)
     if (place.run != nullptr) place.run->last_use = ++uses_;
   if (!reads_.empty()) start_reads(reads_, io::Service::demand);
+  if (request.again) return;
   ++stats_.fetches;
   if (hold.access != Access::overwrite)
     for (const Part& part : hold.parts)
@@ -580,7 +600,7 @@ void Parameters::build_views(Hold& hold) {
 // ---- giving back
 
 // Takes the parts out of their tensors' lists and lets go of the copies. With the mutex.
-void Parameters::undo(Hold& hold) noexcept {
+void Parameters::let_go(Hold& hold) noexcept {
   for (Part& part : hold.parts) {
     if (part.linked)
       for (Part** link = &part.tensor->parts; *link != nullptr; link = &(*link)->next)
@@ -596,6 +616,10 @@ void Parameters::undo(Hold& hold) noexcept {
       unuse(*std::exchange(part.own, nullptr));
     }
   }
+}
+
+void Parameters::undo(Hold& hold) noexcept {
+  let_go(hold);
   free_hold(hold);
 }
 

@@ -93,6 +93,8 @@ class Parameters {
     bool whole = false;  // of every tensor: counts for the order, may be cached
     bool counted = false;
     bool retried = false;      // failed writes, for the memory that they hold
+    bool joined = false;       // it waits for a read that was not begun for it
+    bool again = false;        // such a read failed: now all are its own
     std::uint64_t number = 0;  // once failed writes are in its way
     std::uint64_t ticket = 0;  // in the queue for memory; 0: not in it
     TimePoint deadline{};      // set when it first waits
@@ -224,11 +226,13 @@ class Parameters {
   void supersede_clean(const Part& part) noexcept;
   std::array<std::int64_t, 2> edges(const Part& part) const;
   void read_edges(const Part& part) noexcept;
+  bool filled(Lock& lock, Request& request);
   void fill(Lock& lock, Request& request);
   void move_in(Lock& lock, Part& part);
   void await(Lock& lock, Request& request, const Copy& copy);
   void check_own(Lock& lock, Part& part);
   void build_views(Hold& hold);
+  void let_go(Hold& hold) noexcept;
   void undo(Hold& hold) noexcept;
   static bool in_cache(const Part& part);
   void supersede(Part& part) noexcept;

@@ -5,7 +5,9 @@
 #include <atomic>
 
 #include "contract/engine_under_test.h"
-#include "io/counting_new.h"
+#include "io/fake_engine.h"
+#include "support/captured_log.h"
+#include "support/heap/heap.h"
 
 namespace spillway::io {
 namespace {
@@ -38,11 +40,32 @@ TEST_P(AllocationTest, NoneInSteadyState) {
     for (Request& request : requests) engine->wait(request);
   };
   for (int i = 0; i < 3; ++i) round();
-  count_allocations(true);
+  const std::int64_t before = test::heap().allocations;
   for (int i = 0; i < 20; ++i) round();
-  count_allocations(false);
-  EXPECT_EQ(counted_allocations(), 0);
+  EXPECT_EQ(test::heap().allocations, before);
   EXPECT_EQ(callbacks, 23 * 6);
+}
+
+// There is no memory for the threads that take over: they come when there is some again.
+TEST(LostBackendTest, WaitsForTheMemoryThatItsSuccessorNeeds) {
+  CapturedLog logged;
+  for (std::int64_t times : {1, 2, 5, 50}) {
+    FakeEngine fake({.block_size = 16 * KiB, .queue_depth = 4});
+    fake.device->keep_log(false);
+    paint(fake.arena.data(), MiB, 7);
+    const auto request = fake.write(0, 320 * KiB);
+    fake.device->lose_after(9, ENOSYS);
+    {
+      const test::FailingHeap none(1, times);
+      fake.engine->submit(*request);
+      fake.engine->wait(*request);
+    }
+    EXPECT_EQ(test::FailingHeap::refused(), times);
+    EXPECT_EQ(request->outcome().error, 0);
+    EXPECT_TRUE(fake.same(0, 320 * KiB));
+    EXPECT_EQ(fake.engine->report().engine, "fake threads");
+    EXPECT_EQ(fake.engine->report().reasons.size(), 1u);
+  }
 }
 
 }  // namespace

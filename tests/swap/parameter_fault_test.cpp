@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -147,6 +148,33 @@ TEST_P(ParameterFaultTest, EachReadOfAUnitFailsOnce) {
     expect_words(text, {"weights", "\"w", "cannot be read", "offset", "spillway"});
     rig.expect_all("fetched again");
     EXPECT_EQ(rig.swapper.stats().unwritten_bytes, 0);
+  }
+}
+
+// A fetch that waits for what was being read ahead does not fail with it: it reads for itself.
+TEST_P(ParameterFaultTest, AReadAheadThatFailsIsDoneAgainByTheFetchThatWaitsForIt) {
+  for (const Access access : {Access::read, Access::update}) {
+    Rig rig(GetParam());
+    const std::int64_t begun = rig.device->started(), fetches = rig.swapper.stats().fetches;
+    rig.fail_at(0, EIO, false, Op::read);
+    rig.device->hold();
+    ASSERT_EQ(rig.swapper.prefetch(rig.ids[0]), 1);
+    ASSERT_TRUE(rig.device->wait_started(begun + 1));
+    std::thread later([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // it has begun to wait
+      rig.device->release();
+    });
+    {
+      std::optional<Lease> lease;
+      const auto code = error_of([&] { lease = rig.swapper.fetch(rig.ids[0], access); });
+      later.join();
+      ASSERT_FALSE(code);
+      const auto got = lease->tensors()[0].as<const float>();
+      EXPECT_EQ(std::vector<float>(got.begin(), got.end()), values(0, 0, sizes[0], 1));
+    }
+    EXPECT_EQ(rig.swapper.stats().fetches, fetches + 1);
+    rig.mend();
+    rig.expect_all("afterwards");
   }
 }
 

@@ -5,9 +5,9 @@
 #include <random>
 #include <vector>
 
-#include "../../bench/step_vs_fio/statistics.h"
+#include "bench/spread.h"
 
-namespace spillway::bench {
+namespace spillway::tool {
 namespace {
 
 // From tables of the binomial distribution.
@@ -22,12 +22,12 @@ TEST(MedianIntervalTest, RanksAreThoseOfTheTables) {
   std::vector<double> values(21);
   std::iota(values.begin(), values.end(), 1.0);
   std::shuffle(values.begin(), values.end(), std::mt19937(1));
-  const MedianInterval interval = median_interval(values);
+  const Spread interval = spread_of(values);
   EXPECT_EQ(interval.median, 11);
   EXPECT_EQ(interval.low, 6);
   EXPECT_EQ(interval.high, 16);
-  EXPECT_EQ(median_interval({4.0}).high, 4.0);
-  EXPECT_EQ(median_interval({4.0, 2.0}).median, 3.0);
+  EXPECT_EQ(spread_of({4.0}).high, 4.0);
+  EXPECT_EQ(spread_of({4.0, 2.0}).median, 3.0);
 }
 
 TEST(MedianIntervalTest, ItCoversTheMedianAsOftenAsItSays) {
@@ -38,11 +38,11 @@ TEST(MedianIntervalTest, ItCoversTheMedianAsOftenAsItSays) {
   for (int round = 0; round < 2000; ++round) {
     std::vector<double> values(21);
     for (double& value : values) value = skewed(random);
-    const MedianInterval interval = median_interval(values);
+    const Spread interval = spread_of(values);
     covered += interval.low <= truth && truth <= interval.high ? 1 : 0;
   }
   EXPECT_NEAR(covered / 2000.0, 0.973, 0.015);
 }
 
 }  // namespace
-}  // namespace spillway::bench
+}  // namespace spillway::tool

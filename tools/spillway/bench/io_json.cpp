@@ -9,11 +9,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json spread_json(const std::optional<tool::Spread>& spread) {
-  if (!spread) return nullptr;
-  return {{"median", spread->median}, {"min", spread->min}, {"max", spread->max}};
-}
-
 ordered_json text_or_null(const std::string& text) {
   return text.empty() ? ordered_json() : ordered_json(text);
 }
@@ -29,7 +24,7 @@ ordered_json latency_json(const std::vector<Run>& runs, LoadLatency Run::*side) 
   for (const auto& [name, part] : parts) {
     std::vector<double> values;
     for (const Run& run : runs) values.push_back((run.*side).*part);
-    out[name] = spread_json(tool::spread_of(std::move(values)));
+    out[name] = tool::to_json(tool::spread_of(std::move(values)));
   }
   return out;
 }
@@ -62,22 +57,22 @@ ordered_json series_json(const Report& report, const GroupResult& group, const S
   out["queue_depth"] = group.group.queue_depth;
   out["ranks"] = report.plan.ranks;
   out["rounds"] = series.runs.size();
-  out["gbps"] = spread_json(figures.gbps);
+  out["gbps"] = tool::to_json(figures.gbps);
   out["withheld"] = text_or_null(figures.withheld);
-  out["ceiling_gbps"] = spread_json(figures.ceiling);
+  out["ceiling_gbps"] = tool::to_json(figures.ceiling);
   out["ceiling"] = report.plan.fio ? ordered_json(huge ? "fio, huge pages" : "fio, 4 KiB pages")
                                    : ordered_json();
-  out["share_of_ceiling"] = spread_json(figures.share);
-  out["control"] = spread_json(figures.control);
-  out["fio_small_pages_gbps"] = spread_json(figures.small);
-  out["share_of_fio_small_pages"] = spread_json(figures.share_of_small);
+  out["share_of_ceiling"] = tool::to_json(figures.share);
+  out["control"] = tool::to_json(figures.control);
+  out["fio_small_pages_gbps"] = tool::to_json(figures.small);
+  out["share_of_fio_small_pages"] = tool::to_json(figures.share_of_small);
   out["direct_io"] = report.direct();
   out["cached_bytes"] =
       series.cached_bytes < 0 ? ordered_json() : ordered_json(series.cached_bytes);
   out["read_latency"] = latency_json(series.runs, &Run::read_latency);
   out["write_latency"] = latency_json(series.runs, &Run::write_latency);
-  out["cpu_seconds_per_gib"] = spread_json(figures.cpu);
-  out["fio_cpu_seconds_per_gib"] = spread_json(figures.fio_cpu);
+  out["cpu_seconds_per_gib"] = tool::to_json(figures.cpu);
+  out["fio_cpu_seconds_per_gib"] = tool::to_json(figures.fio_cpu);
   out["bytes_read"] = read;
   out["bytes_written"] = written;
   out["seconds"] = seconds;

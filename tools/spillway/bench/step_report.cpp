@@ -56,11 +56,6 @@ std::optional<Spread> figure(const Result& result, std::string_view name) {
   return std::nullopt;
 }
 
-ordered_json spread_json(const std::optional<Spread>& spread) {
-  if (!spread) return nullptr;
-  return {{"median", spread->median}, {"min", spread->min}, {"max", spread->max}};
-}
-
 ordered_json result_json(const Result& result) {
   const OffloadOptimizerConfig& offload = result.variant.config.offload_optimizer;
   const StepHouse& house = result.house;
@@ -69,7 +64,7 @@ ordered_json result_json(const Result& result) {
       {"tile_bytes", house.tile_bytes}, {"buffers", house.buffers},
       {"ratio", offload.ratio},         {"checksums", result.variant.config.io.checksums},
       {"direct_io", house.direct_io}};
-  for (const Figure& one : figures) out[one.name] = spread_json(spread(result, one.value));
+  for (const Figure& one : figures) out[one.name] = tool::to_json(spread(result, one.value));
   out["tiles"] = house.tiles;
   out["resident_tiles"] = house.resident_tiles;
   out["region_bytes"] = house.region_bytes;

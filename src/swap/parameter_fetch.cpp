@@ -518,7 +518,7 @@ void Parameters::move_in(Lock& lock, Part& part) {
     return;
   // What is newer than the store stays the only copy that is.
   if (!old->dirty.empty() || old->writing || old->failed || old->gone) return;
-  if (admit(tensor, 0, true) != Admission::in) return;
+  if (admit(tensor, 0) != Admission::in) return;
   Copy& fresh = *tensor.cached;
   use(fresh);
   ++fresh.reading;  // for everybody else

@@ -153,7 +153,7 @@ void Parameters::ensure_pool() {
 
 // Asks the policy, and finds room. `when`: the use that it is for, 0: now. With `in` the tensor
 // has its copy, not read yet; with `cleaning` victims are being written, and it is to ask again.
-Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when, bool spare_unused) {
+Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when) {
   if (volume_ == nullptr || cache_.cap() == 0 || tensor.elements > cache_.cap())
     return Admission::refused;
   for (const Part* part = tensor.parts; part != nullptr; part = part->next)
@@ -163,16 +163,11 @@ Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when, bool s
   const cache::Verdict verdict =
       when == 0 ? cache_.reserve(tensor.id) : cache_.reserve_ahead(tensor.id, when);
   if (!verdict.admit) return Admission::refused;
-  bool clean = true, unused = false;
+  bool clean = true;
   victims_.clear();
   for (const cache::TensorId victim : verdict.victims) {
     victims_.push_back(tensors_[victim].cached);
     clean = clean && victims_.back()->dirty.empty();
-    unused = unused || victims_.back()->ahead;
-  }
-  if (unused && spare_unused) {
-    cache_.cancel(tensor.id);
-    return Admission::refused;
   }
   if (!clean) {
     cache_.cancel(tensor.id);

@@ -127,7 +127,7 @@ class Parameters {
   void ensure_pool();
   std::int64_t pool_budget() const { return offload_.buffer_count * offload_.buffer_size; }
   RegionOptions region_options(std::string name, bool pool) const;
-  Admission admit(Tensor& tensor, cache::Time when, bool spare_unused = false);
+  Admission admit(Tensor& tensor, cache::Time when);
   void drop_cached(Copy& copy);
   PoolRun* free_run(std::int64_t bytes, std::string_view holder, std::size_t copies);
   PoolRun* take_run(std::int64_t bytes, std::string_view holder, std::size_t copies,

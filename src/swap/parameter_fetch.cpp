@@ -175,7 +175,8 @@ std::optional<Lease> Parameters::try_take(Lock& lock, Request& request) {
     if (here && volume_ != nullptr && !part.blocks.empty()) {
       copy = part.tensor->cached != nullptr ? part.tensor->cached : covering(part);
       here =
-          copy != nullptr && !copy->coming() && !copy->checking && !(copy->error && !copy->failed);
+          copy != nullptr && copy->late == nullptr && !copy->coming() && !copy->checking &&
+          !(copy->error && !copy->failed);
     }
     if (!here) {
       free_hold(*request.hold);
@@ -277,6 +278,7 @@ Parameters::Step Parameters::attempt(Request& request) {
     if (tensor.cached == nullptr) continue;
     const Copy& cached = *tensor.cached;
     if (cached.error && !cached.failed) return Step::io;  // until it is gone
+    if (cached.late != nullptr) return Step::io;
     // What an overwrite finds on its way need not have been read well.
     if (hold.access == Access::overwrite && cached.coming()) return Step::io;
     request.joined = request.joined || cached.coming();
@@ -636,11 +638,12 @@ void Parameters::release(Hold& hold) noexcept {
 void Parameters::commit(Hold& hold) {
   house_->check_process();
   if (hold.access == Access::read) return release(hold);
+  begin_changes(hold);
   const TimePoint start = Clock::now();
   for (Part& part : hold.parts) {
     if (part.blocks.empty()) continue;
     Tensor& tensor = *part.tensor;
-    const bool cached = in_cache(part);
+    const bool cached = in_cache(part) && !part.late;
     if (cached || tensor.home != nullptr) {
       const std::int64_t skip = (part.offset - part.blocks.first * block_) * width(tensor.dtype);
       std::byte* const to = cached ? at(*part.shared, part.blocks.first)
@@ -661,9 +664,7 @@ void Parameters::commit(Hold& hold) {
       cache_.overwritten(part.count);
     supersede(part);
     if (in_cache(part)) {
-      Copy& copy = *part.shared;
-      copy.checked = true;
-      copy.dirty = copy.dirty.hull(part.blocks);
+      end_change(part);
       continue;
     }
     Copy& copy = *std::exchange(part.own, nullptr);
@@ -677,6 +678,46 @@ void Parameters::commit(Hold& hold) {
   undo(hold);
   run_ahead();
   moved_.notify_all();
+}
+
+// From here on no write of what is going to be copied into begins. Where one is under way (its
+// memory must stay as it is), the commit is late.
+void Parameters::begin_changes(Hold& hold) {
+  Lock lock(mutex_);
+  for (Part& part : hold.parts) {
+    if (!in_cache(part)) continue;
+    part.late = part.shared->writing;
+    if (!part.late) ++part.shared->changing;
+  }
+}
+
+void Parameters::end_change(Part& part) noexcept {
+  Copy& copy = *part.shared;
+  if (!part.late) {
+    --copy.changing;
+    copy.checked = true;
+    copy.dirty = copy.dirty.hull(part.blocks);
+    if (copy.queued && copy.changing == 0) start_write(copy);
+    return;
+  }
+  Copy& own = *std::exchange(part.own, nullptr);
+  own.next = copy.late;
+  copy.late = &own;
+  if (!copy.writing) take_late(copy);
+}
+
+// A write has ended: what was committed meanwhile can take its place. It has whole blocks.
+void Parameters::take_late(Copy& copy) noexcept {
+  while (copy.late != nullptr) {
+    Copy& own = *copy.late;
+    copy.late = std::exchange(own.next, nullptr);
+    std::memcpy(at(copy, own.blocks.first), own.data,
+                static_cast<std::size_t>(footprint(*copy.tensor, own.blocks)));
+    copy.checked = true;
+    copy.dirty = copy.dirty.hull(own.blocks);
+    own.gone = true;
+    unuse(own);
+  }
 }
 
 bool Parameters::in_cache(const Part& part) {

@@ -168,11 +168,12 @@ bool Parameters::older_write(const Copy& copy) const {
 }
 
 // Writes what of a copy is newer than the store. A submission that is refused counts as a write
-// that failed. Two writes of the same blocks are never under way at once: the later one waits.
+// that failed. Two writes of the same blocks are never under way at once: the later one waits; so
+// does one of a copy that a commit is changing.
 void Parameters::start_write(Copy& copy) noexcept {
   if (copy.dirty.empty() || copy.writing) return;
   Tensor& tensor = *copy.tensor;
-  if (copy.run != nullptr && older_write(copy)) {
+  if (copy.changing > 0 || (copy.run != nullptr && older_write(copy))) {
     if (!copy.queued && !copy.failed) use(copy);
     copy.queued = true;
     copy.failed = false;
@@ -212,6 +213,7 @@ void Parameters::write_done(store::Movement& movement, void* context) {
   const Blocks blocks = trip.blocks;
   copy.writing = false;
   self.end_trip(trip);
+  self.take_late(copy);
   if (movement.ok()) {
     self.stats_.bytes_written += movement.bytes();
     copy.attempts = 0;

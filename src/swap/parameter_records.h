@@ -76,7 +76,8 @@ struct PoolRun {
 /// In the cache: the whole tensor, shared, perhaps newer than the store (`dirty`). In the pool:
 /// clean ones are shared and go when their place is needed; one being changed belongs to its lease
 /// and is not in the tensor's list; committed ones are in the list until they are written, and
-/// clean ones from then on.
+/// clean ones from then on. The device looks at what is written until the end: what is committed to
+/// a copy in the cache meanwhile waits beside it (`late`), and fetches wait for both.
 struct Copy {
   Tensor* tensor = nullptr;
   Blocks blocks;
@@ -85,12 +86,14 @@ struct Copy {
   Copy* next = nullptr;    // of its tensor, in the pool
   int users = 0;           // leases, movements, threads that look at it, a write that must come
   int reading = 0;         // movements under way into it
+  int changing = 0;        // commits that copy into it: in the cache
+  Copy* late = nullptr;    // in the cache: what was committed while this was being written
   bool writing = false;
   bool checked = false;          // compared with its seals
   bool checking = false;         // a thread is about to
   bool ahead = false;            // read ahead, and no lease has used it yet
   bool failed = false;           // its last write did
-  bool queued = false;           // an older write of the same blocks must end first
+  bool queued = false;           // its write must wait: for an older one, or for a commit
   bool gone = false;             // superseded or useless: freed when nobody uses it
   int attempts = 0;              // of the write
   std::uint64_t retried_in = 0;  // the fetch in whose way its failed write was tried again
@@ -119,6 +122,7 @@ struct Part {
   bool exclusive = false;
   bool linked = false;
   bool refused = false;  // by the cache, for this access
+  bool late = false;     // its commit: `shared` is being written
 };
 
 /// A lease, from the taking of its memory to its return. Used again and again.

@@ -375,7 +375,11 @@ ParameterStats Parameters::stats() {
       if (!copy.dirty.empty()) stats.unwritten_bytes += bytes(tensor, copy.dirty);
       if (copy.ahead && !copy.coming()) stats.bytes_read_ahead += footprint(tensor, copy.blocks);
     };
-    if (tensor.cached != nullptr) count(*tensor.cached);
+    if (tensor.cached != nullptr) {
+      count(*tensor.cached);
+      for (const Copy* late = tensor.cached->late; late != nullptr; late = late->next)
+        stats.unwritten_bytes += bytes(tensor, late->blocks);
+    }
     for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next) count(*copy);
   }
   MemoryStats& memory = stats.memory;

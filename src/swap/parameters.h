@@ -235,6 +235,9 @@ class Parameters {
   void let_go(Hold& hold) noexcept;
   void undo(Hold& hold) noexcept;
   static bool in_cache(const Part& part);
+  void begin_changes(Hold& hold);
+  void end_change(Part& part) noexcept;
+  void take_late(Copy& copy) noexcept;
   void supersede(Part& part) noexcept;
   void poll_fences() noexcept;
   TimePoint start_deadline() const;

@@ -12,6 +12,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -183,7 +184,7 @@ class FakeBackend final : public Backend {
     const FakeOp op{device.started_++, piece.op, piece.service,
                     piece.offset + device.base_of(piece), piece.bytes};
     if (device.keep_log_) device.log_.push_back(op);
-    pending_.push_back({&piece, op});
+    pending_.push_back({&piece, op, written(piece)});
     const auto way = static_cast<std::size_t>(op.op);
     device.bytes_[way] += op.bytes;
     device.peak_bytes_[way] = std::max(device.peak_bytes_[way], device.bytes_[way]);
@@ -258,7 +259,15 @@ class FakeBackend final : public Backend {
   struct Pending {
     Piece* piece = nullptr;
     FakeOp op;
+    std::size_t written = 0;  // a hash of its bytes, as they were when it began
   };
+
+  static std::size_t written(const Piece& piece) {
+    if (piece.op == Op::read) return 0;
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast)
+    const auto* const bytes = reinterpret_cast<const char*>(piece.data);
+    return std::hash<std::string_view>()({bytes, static_cast<std::size_t>(piece.bytes)});
+  }
 
   bool lost() const {
     return name_ == "fake" && device_->loss_at_ >= 0 && device_->started_ >= device_->loss_at_;
@@ -272,6 +281,8 @@ class FakeBackend final : public Backend {
   std::int64_t perform(const Pending& one) {
     FakeDevice& device = *device_;
     forget(one.op);
+    SPILLWAY_CHECK(one.written == written(*one.piece),
+                   "nobody changes what the device is writing");
     std::int64_t result = device.plan_ ? device.plan_(one.op) : one.op.bytes;
     if (result < 0) return result;
     // As a file does: nothing behind its end.

@@ -283,6 +283,41 @@ TEST_P(ParameterFaultTest, ARangeThatCannotBeWrittenStays) {
   EXPECT_EQ(copy_of(rig.swapper.fetch(rig.ids[0])), expected);
 }
 
+// The device looks at the memory of a write until its end: what is committed meanwhile waits for
+// that, but the commit does not.
+TEST(ParameterWriteTest, ACommitLeavesAWriteAlone) {
+  for (const bool fails : {false, true}) {
+    SCOPED_TRACE(fails ? "the write fails once" : "the write succeeds");
+    Rig rig(100'000);
+    rig.expect_all("before");
+    put(rig.swapper, rig.ids[0], 0, ++rig.versions[0]);
+    if (fails) rig.fail_at(0, EIO, false, Op::write);
+    Lease odd = rig.swapper.fetch(rig.ids[0], Access::overwrite, {8192 + 10, 20});
+    rig.device->hold();
+    const std::int64_t started = rig.device->started();
+    std::thread flush([&] { rig.swapper.flush(); });
+    ASSERT_TRUE(rig.device->wait_started(started + 1));
+    const std::int64_t unwritten = rig.swapper.stats().unwritten_bytes;
+    put(rig.swapper, rig.ids[0], 0, 5, {4096, 4096});  // returns, though nothing moves
+    fill(odd.as<float>(), 0, 8192 + 10, 6);
+    odd.commit();
+    EXPECT_GT(rig.swapper.stats().unwritten_bytes, unwritten);
+    EXPECT_FALSE(rig.swapper.try_fetch(rig.ids[0], {0, 10}));
+    rig.device->release();
+    flush.join();
+    std::vector<float> expected = values(0, 0, 20'000, rig.versions[0]);
+    fill(std::span(expected).subspan(4096, 4096), 0, 4096, 5);
+    fill(std::span(expected).subspan(8192 + 10, 20), 0, 8192 + 10, 6);
+    EXPECT_EQ(copy_of(rig.swapper.fetch(rig.ids[0])), expected);
+    rig.mend();
+    rig.on_disk();
+    EXPECT_EQ(rig.swapper.stats().unwritten_bytes, 0);
+    std::vector<float> got(expected.size());
+    std::memcpy(got.data(), rig.device->memory().data(), got.size() * 4);
+    EXPECT_EQ(got, expected);
+  }
+}
+
 // What cannot be written holds the whole pool: whoever needs room learns why, and goes on when the
 // disk is well again.
 TEST(ParameterFaultPoolTest, AFullPoolOfUnwrittenBytesSaysWhy) {

@@ -31,7 +31,9 @@ void Parameters::begin_ahead(std::span<Copy* const> copies) noexcept {
   start_reads(copies, io::Service::prefetch);
 }
 
-// With the mutex, wherever room may have become free or the order gone on.
+// With the mutex, wherever room may have become free or the order gone on. No more is begun than
+// keeps the device busy: what waits for the device would hold memory that is worth something as it
+// is, and the memory that is used again soonest is still in the processor's cache.
 void Parameters::run_ahead() noexcept {
   if (in_run_ahead_ || volume_ == nullptr || pool_ == nullptr || !queue_.empty()) return;
   if (!cache_.forecast().known()) return;
@@ -41,7 +43,7 @@ void Parameters::run_ahead() noexcept {
   }
   in_run_ahead_ = true;  // a write that it starts may fail at once, and come back here
   try {
-    for (;;) {
+    while (ahead_bytes_ < 2 * io_.read_budget) {
       const auto use = cache_.next_missing(ahead_);
       if (!use) break;
       if (!read_ahead(*use)) break;

@@ -111,6 +111,7 @@ void Parameters::depart(std::span<Copy* const> copies, std::int64_t address, std
     trip->copies.assign(copies.begin(), copies.end());
     trip->ahead = service == io::Service::prefetch;
     trip->movement.start(io::Op::read, address, data, bytes, service, read_done, trip);
+    if (trip->ahead) ahead_bytes_ += bytes;
   } catch (...) {
     const Error error = current_error(no_memory_);
     for (Copy* copy : copies) {
@@ -126,6 +127,7 @@ void Parameters::read_done(store::Movement& movement, void* context) {
   Trip& trip = *static_cast<Trip*>(context);
   Parameters& self = *trip.owner;
   Lock lock(self.mutex_);
+  if (trip.ahead) self.ahead_bytes_ -= movement.bytes();
   if (!movement.ok()) {
     const Error error = self.error_of(movement);
     return self.arrive(trip, &error);

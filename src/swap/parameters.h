@@ -290,7 +290,8 @@ class Parameters {
   ParameterStats stats_;
 
   cache::Cache cache_;
-  cache::Time ahead_ = 0;  // read ahead up to here
+  cache::Time ahead_ = 0;         // read ahead up to here
+  std::int64_t ahead_bytes_ = 0;  // of reads ahead under way
   std::uint64_t generation_ = 0;
   bool in_run_ahead_ = false;
 

@@ -250,7 +250,7 @@ TEST_P(EvaluationTest, BetweenTrainingPassesDoesNotHurt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, EvaluationTest,
-                         testing::Combine(testing::Values(16, 32), testing::Values(0.25, 0.5)),
+                         testing::Combine(testing::Values(16, 32, 80), testing::Values(0.25, 0.5)),
                          [](const auto& param) {
                            return fmt::format("Layers{}Cap{:.0f}", std::get<0>(param.param),
                                               100 * std::get<1>(param.param));

@@ -175,6 +175,7 @@ bool Parameters::older_write(const Copy& copy) const {
 void Parameters::start_write(Copy& copy) noexcept {
   if (copy.dirty.empty() || copy.writing) return;
   Tensor& tensor = *copy.tensor;
+  copy.error.reset();  // of the last attempt: with it, it would count as a read that failed
   if (copy.changing > 0 || (copy.run != nullptr && older_write(copy))) {
     if (!copy.queued && !copy.failed) use(copy);
     copy.queued = true;

@@ -283,6 +283,29 @@ TEST_P(ParameterFaultTest, ARangeThatCannotBeWrittenStays) {
   EXPECT_EQ(copy_of(rig.swapper.fetch(rig.ids[0])), expected);
 }
 
+// While a write that failed is tried again, its copy still is the newest that there is.
+TEST_P(ParameterFaultTest, WhatIsWrittenAgainIsServedMeanwhile) {
+  Rig rig(GetParam());
+  rig.expect_all("before");
+  rig.fail_at(0, EIO, false, Op::write);
+  rig.device->hold();
+  const std::int64_t started = rig.device->started();
+  put(rig.swapper, rig.ids[1], 1, ++rig.versions[1]);
+  std::thread flush([&] { rig.swapper.flush(); });
+  EXPECT_TRUE(rig.device->wait_started(started + 1));
+  rig.device->release(1);
+  EXPECT_TRUE(rig.device->wait_started(started + 2));
+  const auto lease = rig.swapper.try_fetch(rig.ids[1], {0, sizes[1]});
+  EXPECT_TRUE(lease.has_value());
+  if (lease) {
+    EXPECT_EQ(copy_of(*lease), values(1, 0, sizes[1], rig.versions[1]));
+  }
+  rig.device->release();
+  flush.join();
+  rig.expect_all("after");
+  rig.expect_on_disk("on the disk");
+}
+
 // The device looks at the memory of a write until its end: what is committed meanwhile waits for
 // that, but the commit does not.
 TEST(ParameterWriteTest, ACommitLeavesAWriteAlone) {

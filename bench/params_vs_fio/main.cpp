@@ -1,5 +1,6 @@
 // How close to the disk are fetches? For each pair, in turn: fio reading, passes over a model's
-// parameters none of which the cache may keep, fio again; then one pass with time to think.
+// parameters none of which the cache may keep, fio again; then one pass with time to think. Both
+// read the same file, the swapper's own: where a file lies on the disk may be worth a tenth.
 //
 //   ratio = bytes read per second by the passes / by fio
 //   over the pool's size = the same, where fio's buffers are together as large as the pool
@@ -12,14 +13,18 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "bench/machine_report.h"
@@ -67,14 +72,25 @@ struct Pair {
   double control() const { return fio_after / fio_before; }
 };
 
+// A name for the data file that the swapper has open in a directory, where it has none any more.
+std::string open_file_in(const std::filesystem::path& directory) {
+  const std::string mine = fmt::format("/proc/{}/fd", getpid());
+  for (const auto& entry : std::filesystem::directory_iterator(mine)) {
+    std::error_code gone;  // the iterator's own is among them
+    const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
+    if (target.starts_with(directory.string() + "/") && entry.is_regular_file(gone))
+      return entry.path().string();
+  }
+  throw Error(Errc::not_found,
+              fmt::format("the swapper has no file open in {}", directory.string()));
+}
+
 class Comparison {
  public:
-  Comparison(const Options& options, const params::Workload& workload, const Config& config,
-             FioCeiling& fio)
+  Comparison(const Options& options, const params::Workload& workload, const Config& config)
       : options_(options),
         workload_(workload),
         run_(workload, config, [] { tool::StopSignals::check(); }),
-        fio_(fio),
         pool_bytes_(config.offload_param.buffer_count * config.offload_param.buffer_size) {
     std::mt19937_64 random(1);
     pass_ = params::build_pass(params::Trace::cyclic, workload, random);
@@ -83,15 +99,17 @@ class Comparison {
       largest_bytes_ = std::max(largest_bytes_, unit.elements * element_bytes);
     run_.set_up();
     for (int i = 0; i < 2; ++i) run_.pass("train", pass_, {});  // learns the order
+    fio_.emplace(open_file_in(config.offload_param.nvme_path.front()),
+                 workload.total * element_bytes, options.seconds, options.fio_engine, options.tiny);
   }
 
   Pair measure() {
     Pair pair;
-    pair.fio_before = fio_.rate();
+    pair.fio_before = fio_->rate();
     const params::PassFigures read = passes({});
     pair.rate = static_cast<double>(read.bytes_read) / read.seconds;
-    pair.fio_wide = fio_.rate_over(pool_bytes_);
-    pair.fio_after = fio_.rate();
+    pair.fio_wide = fio_->rate_over(pool_bytes_);
+    pair.fio_after = fio_->rate();
     const double seconds = options_.think * static_cast<double>(largest_bytes_) / pair.fio_rate();
     const params::PassFigures thought =
         passes(std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)));
@@ -101,6 +119,7 @@ class Comparison {
   }
 
   const params::ParamsRun& run() const { return run_; }
+  const FioCeiling& fio() const { return *fio_; }
 
  private:
   // Whole passes, for as long as was asked for.
@@ -120,7 +139,7 @@ class Comparison {
   const params::Workload& workload_;
   params::ParamsRun run_;
   params::Pass pass_;
-  FioCeiling& fio_;
+  std::optional<FioCeiling> fio_;
   std::int64_t pool_bytes_ = 0;
   std::int64_t largest_bytes_ = 0;
 };
@@ -217,9 +236,8 @@ int run(const Options& options) {
         params::widest_pair(workload, params::build_pass(params::Trace::cyclic, workload, random)) *
             element_bytes);
 
-  FioCeiling fio(scratch.path(), workload.total * element_bytes, LoadPattern::read, options.seconds,
-                 options.fio_engine, options.tiny);
-  Comparison comparison(options, workload, config, fio);
+  Comparison comparison(options, workload, config);
+  const FioCeiling& fio = comparison.fio();
   const tool::MachineReport machine = tool::look_at_machine({scratch.path()});
   const ParameterStats stats = comparison.run().stats();
   fmt::print(

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -17,29 +18,31 @@
 
 namespace spillway::bench {
 
-/// What fio gets out of a directory: on a file as a store has it, filled (what was never written
-/// costs nothing to read), blocks of 1 MiB, eight at a time, buffers in huge pages.
+/// What fio gets out of a file: blocks of 1 MiB, eight at a time, buffers in huge pages.
 class FioCeiling {
  public:
-  /// Fills the file: `bytes`, but 16 MiB at least and 4 GiB at most. `engine` as for tool::Fio.
-  /// `tiny`: no huge pages, for the few there are may go to another test meanwhile.
+  /// Of a file in `directory` as a store has it, filled (what was never written costs nothing to
+  /// read): `bytes`, but 16 MiB at least and 4 GiB at most. `engine` as for tool::Fio. `tiny`: no
+  /// huge pages, for the few there are may go to another test meanwhile.
   FioCeiling(const std::filesystem::path& directory, std::int64_t bytes, LoadPattern pattern,
              double seconds, std::string engine, bool tiny)
-      : files_({.paths = {directory},
-                .file_bytes = std::clamp<std::int64_t>(bytes, 16 * block, 4096 * block)}),
-        fio_(std::move(engine)) {
-    files_.fill({.on_progress = [](std::int64_t) { tool::StopSignals::check(); }});
-    run_.pattern = pattern;
-    run_.files = {files_.file_names()};
-    run_.file_bytes = files_.bytes_per_file();
-    run_.block_bytes = block;
-    run_.depth = depth;
-    run_.huge_pages = !tiny && tool::HugePages::free_for(depth * block);
-    run_.seconds = seconds;
-    if (!run_.huge_pages)
-      fmt::print(stderr,
-                 "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
-                 "its rate is no ceiling\n");
+      : fio_(std::move(engine)) {
+    files_ = std::make_unique<PathLoad>(
+        PathLoadOptions{.paths = {directory},
+                        .file_bytes = std::clamp<std::int64_t>(bytes, 16 * block, 4096 * block)});
+    files_->fill({.on_progress = [](std::int64_t) { tool::StopSignals::check(); }});
+    run_.files = {files_->file_names()};
+    run_.file_bytes = files_->bytes_per_file();
+    set_up(pattern, seconds, tiny);
+  }
+  /// Of reading the first `bytes` of a file that is there: two files of one disk may differ by as
+  /// much as what is to be found out.
+  FioCeiling(const std::string& file, std::int64_t bytes, double seconds, std::string engine,
+             bool tiny)
+      : fio_(std::move(engine)) {
+    run_.files = {{file}};
+    run_.file_bytes = bytes / block * block;
+    set_up(LoadPattern::read, seconds, tiny);
   }
 
   /// [bytes per second], reads and writes together
@@ -58,7 +61,19 @@ class FioCeiling {
  private:
   static constexpr std::int64_t block = 1024 * 1024, depth = 8;
 
-  PathLoad files_;
+  void set_up(LoadPattern pattern, double seconds, bool tiny) {
+    run_.pattern = pattern;
+    run_.block_bytes = block;
+    run_.depth = depth;
+    run_.huge_pages = !tiny && tool::HugePages::free_for(depth * block);
+    run_.seconds = seconds;
+    if (!run_.huge_pages)
+      fmt::print(stderr,
+                 "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
+                 "its rate is no ceiling\n");
+  }
+
+  std::unique_ptr<PathLoad> files_;
   tool::Fio fio_;
   tool::FioRun run_;
 };

@@ -174,9 +174,8 @@ std::optional<Lease> Parameters::try_take(Lock& lock, Request& request) {
     bool here = !conflicts(part, Access::read);
     if (here && volume_ != nullptr && !part.blocks.empty()) {
       copy = part.tensor->cached != nullptr ? part.tensor->cached : covering(part);
-      here =
-          copy != nullptr && copy->late == nullptr && !copy->coming() && !copy->checking &&
-          !(copy->error && !copy->failed);
+      here = copy != nullptr && copy->late == nullptr && !copy->coming() && !copy->checking &&
+             !(copy->error && !copy->failed);
     }
     if (!here) {
       free_hold(*request.hold);
@@ -260,6 +259,7 @@ Parameters::Step Parameters::attempt(Request& request) {
   if (must_wait_for_write(request)) return Step::io;
   for (Part& part : hold.parts) {
     Tensor& tensor = *part.tensor;
+    if (part.shared != nullptr && part.shared->late != nullptr) return Step::io;
     if (part.blocks.empty() || part.shared != nullptr) continue;
     if (tensor.cached == nullptr && request.whole && hold.access != Access::overwrite &&
         !part.refused && covering(part) == nullptr) {

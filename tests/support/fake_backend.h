@@ -281,8 +281,7 @@ class FakeBackend final : public Backend {
   std::int64_t perform(const Pending& one) {
     FakeDevice& device = *device_;
     forget(one.op);
-    SPILLWAY_CHECK(one.written == written(*one.piece),
-                   "nobody changes what the device is writing");
+    SPILLWAY_CHECK(one.written == written(*one.piece), "nobody changes what the device is writing");
     std::int64_t result = device.plan_ ? device.plan_(one.op) : one.op.bytes;
     if (result < 0) return result;
     // As a file does: nothing behind its end.

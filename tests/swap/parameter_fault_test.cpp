@@ -341,6 +341,43 @@ TEST(ParameterWriteTest, ACommitLeavesAWriteAlone) {
   }
 }
 
+// A fetch that had found its parameter in the cache, and then had to wait for another one.
+TEST(ParameterWriteTest, AFetchThatWaitsFindsWhatWasCommittedMeanwhile) {
+  Rig rig(6000);
+  const UnitId pair = rig.swapper.add_unit("pair");
+  const ParamId large = rig.swapper.add("large one", 20'000, DType::f32, {.unit = pair});
+  const ParamId small = rig.swapper.add("small one", 1000, DType::f32, {.unit = pair});
+  put(rig.swapper, large, 8, 1);
+  put(rig.swapper, small, 9, 1);
+  rig.on_disk();
+  rig.swapper.fetch(small);  // into the cache, which is too small for the other
+  put(rig.swapper, small, 9, 2);
+  ASSERT_EQ(rig.swapper.where(small), Residence::memory);
+  ASSERT_EQ(rig.swapper.where(large), Residence::store);
+
+  rig.device->hold();
+  const std::int64_t started = rig.device->started();
+  ASSERT_EQ(rig.swapper.prefetch(large), 1);
+  ASSERT_TRUE(rig.device->wait_started(started + 1));
+  std::thread flush([&] { rig.swapper.flush(); });
+  EXPECT_TRUE(rig.device->wait_started(started + 2));
+  std::vector<float> got;
+  std::thread update([&] {
+    const Lease lease = rig.swapper.fetch(pair, Access::update);
+    const auto values_of_small = lease.tensors()[1].as<const float>();
+    got.assign(values_of_small.begin(), values_of_small.end());
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // it waits for the large one
+  put(rig.swapper, small, 9, 3);                               // while the last one is written
+  rig.device->release(1);                                      // the large one comes
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  rig.device->release();
+  update.join();
+  flush.join();
+  EXPECT_EQ(got, values(9, 0, 1000, 3));
+  EXPECT_EQ(copy_of(rig.swapper.fetch(small)), values(9, 0, 1000, 3));
+}
+
 // What cannot be written holds the whole pool: whoever needs room learns why, and goes on when the
 // disk is well again.
 TEST(ParameterFaultPoolTest, AFullPoolOfUnwrittenBytesSaysWhy) {

@@ -41,7 +41,7 @@ class FioCeiling {
              bool tiny)
       : fio_(std::move(engine)) {
     run_.files = {{file}};
-    run_.file_bytes = bytes / block * block;
+    run_.file_bytes = bytes < block ? bytes / page * page : bytes / block * block;
     set_up(LoadPattern::read, seconds, tiny);
   }
 
@@ -59,11 +59,11 @@ class FioCeiling {
   std::string engine() const { return fio_.engine(); }
 
  private:
-  static constexpr std::int64_t block = 1024 * 1024, depth = 8;
+  static constexpr std::int64_t block = 1024 * 1024, page = 4096, depth = 8;
 
   void set_up(LoadPattern pattern, double seconds, bool tiny) {
     run_.pattern = pattern;
-    run_.block_bytes = block;
+    run_.block_bytes = std::min(block, run_.file_bytes);
     run_.depth = depth;
     run_.huge_pages = !tiny && tool::HugePages::free_for(depth * block);
     run_.seconds = seconds;

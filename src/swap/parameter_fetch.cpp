@@ -194,6 +194,13 @@ bool Parameters::conflicts(const Part& part, Access access) const {
   return false;
 }
 
+// Somebody compares a copy with seals that would change.
+bool Parameters::being_compared(const Part& part) const {
+  for (const Copy* copy = part.tensor->copies; copy != nullptr; copy = copy->next)
+    if (copy->checking && copy->blocks.meets(part.blocks)) return true;
+  return false;
+}
+
 // A copy in the pool that has all of the blocks, newer ones first.
 Copy* Parameters::covering(const Part& part) const {
   Copy* found = nullptr;
@@ -254,13 +261,18 @@ Parameters::Step Parameters::attempt(Request& request) {
                   "for",
                   options_.name, part.tensor->name);
     if (conflicts(part, hold.access)) return Step::lease;
+    if (part.exclusive && being_compared(part)) return Step::io;
   }
   if (!moves) return claim(request);
   if (must_wait_for_write(request)) return Step::io;
   for (Part& part : hold.parts) {
     Tensor& tensor = *part.tensor;
-    if (part.shared != nullptr && part.shared->late != nullptr) return Step::io;
-    if (part.blocks.empty() || part.shared != nullptr) continue;
+    if (part.blocks.empty()) continue;
+    if (part.shared != nullptr) {  // since an earlier attempt
+      if (part.shared->late != nullptr) return Step::io;
+      if (!part.shared->error || part.shared->failed) continue;
+      unuse(*std::exchange(part.shared, nullptr));  // could not be read
+    }
     if (tensor.cached == nullptr && request.whole && hold.access != Access::overwrite &&
         !part.refused && covering(part) == nullptr) {
       switch (admit(tensor, 0)) {
@@ -491,7 +503,7 @@ void Parameters::fill(Lock& lock, Request& request) {
     const bool old = needs_old(part);
     // What is overwritten whole may have been wrong.
     if (part.shared != nullptr && (old || part.shared->blocks != part.blocks))
-      make_checked(lock, request, *part.shared);
+      make_checked(lock, request, *part.shared, part.blocks);
     if (request.whole && !part.exclusive) move_in(lock, part);
     if (part.own == nullptr || !old) continue;
     if (part.shared == nullptr && part.tensor->home == nullptr) {
@@ -747,6 +759,7 @@ void Parameters::release_after(Hold& hold, Fence fence) {
   hold.next = fenced_;
   fenced_ = &hold;
   fenced_count_.fetch_add(1);
+  moved_.notify_all();  // who waits for it polls from now on
 }
 
 // Fences are the engine's code (a driver's query, say): they are asked without the mutex.
@@ -815,6 +828,8 @@ void Parameters::wait_for(Lock& lock, Request& request, Step why) {
     // here may hold the other leases himself, so that waiting would only end with the timeout.
     const Copy* const failed = failed_copy();
     if (failed != nullptr && trips_under_way_ == 0) throw_write_error(*failed);
+  } else {
+    leave_queue(request);  // what it waits for now may depend on those behind it
   }
   double& stall = why == Step::lease    ? stats_.stall_lease_seconds
                   : why == Step::memory ? stats_.stall_memory_seconds

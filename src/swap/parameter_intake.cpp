@@ -107,9 +107,10 @@ void Parameters::read_as(ParamId id, DType wanted, std::span<std::byte> to, Rang
   });
 }
 
-bool Parameters::being_written(const Part& part) const {
-  const Copy* const newest = covering(part);
-  return newest != nullptr && (!newest->dirty.empty() || newest->writing);
+// The pool's copy that is newer than the store, if there is one with all of it.
+const Copy* Parameters::newer(const Part& part) const {
+  const Copy* const copy = covering(part);
+  return copy != nullptr && (!copy->dirty.empty() || copy->writing) ? copy : nullptr;
 }
 
 // Takes the range, and starts: all whole blocks straight, the last one, if it is wanted in part or
@@ -128,10 +129,10 @@ void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
     if (!one.live) throw_error(Errc::invalid_argument, "parameter \"{}\" was removed", one.name);
     if (conflicts(part, Access::read)) {
       why = Step::lease;
-    } else if (must_wait_for_write(request) || being_written(part)) {
+    } else if (must_wait_for_write(request) || (newer(part) != nullptr && !newer(part)->failed)) {
       why = Step::io;
-    } else if (one.cached != nullptr) {
-      // It came meanwhile, and may be newer than the store.
+    } else if (one.cached != nullptr || newer(part) != nullptr) {
+      // It came meanwhile, and may be newer than the store; or it cannot be written.
       leave_queue(request);
       lock.unlock();
       copy_out(static_cast<ParamId>(one.id), intake.to, {part.offset, part.count});

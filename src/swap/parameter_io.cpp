@@ -343,8 +343,9 @@ void Parameters::put_seals(const Copy& copy, const Blocks& blocks) const {
     tensor.seals()[block] = seal_of(tensor, block, at(copy, block));
 }
 
-// Compares a shared copy that has been read with its seals, once, on the thread that needs it.
-void Parameters::make_checked(Lock& lock, Request& request, Copy& copy) {
+// Compares a shared copy that has been read with its seals, once, on the thread that needs it. Of
+// one that is superseded, only the lease's own blocks: others' seals may be changing.
+void Parameters::make_checked(Lock& lock, Request& request, Copy& copy, const Blocks& own) {
   if (request.deadline == TimePoint{}) request.deadline = start_deadline();
   while (copy.checking) {
     if (moved_.wait_until(lock, request.deadline) == std::cv_status::timeout &&
@@ -353,20 +354,24 @@ void Parameters::make_checked(Lock& lock, Request& request, Copy& copy) {
   }
   if (copy.error && !copy.failed) throw Error(*copy.error);
   if (copy.checked) return;
-  copy.checking = true;
+  const bool whole = !copy.gone;
+  const Blocks blocks = whole ? copy.blocks : own;
+  copy.checking = whole;
   lock.unlock();
   const TimePoint start = Clock::now();
   std::optional<Error> wrong;
   try {
-    verify(copy, copy.blocks);
+    verify(copy, blocks);
   } catch (const Error& error) {
     wrong = error;
   }
   const double seconds = seconds_between(start, Clock::now());
   lock.lock();
   stats_.checksum_seconds += seconds;
-  copy.checking = false;
-  copy.checked = !wrong;
+  if (whole) {
+    copy.checking = false;
+    copy.checked = !wrong;
+  }
   moved_.notify_all();
   if (!wrong) return;
   copy.error = wrong;

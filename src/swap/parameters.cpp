@@ -311,6 +311,7 @@ void Parameters::remove_tensor(ParamId id) {
       copy.dirty = {};
       if (copy.failed) {
         copy.failed = false;
+        copy.error.reset();  // with it, the end of its last use would drop it
         unuse(copy);
       }
       drop_cached(copy);

@@ -191,7 +191,7 @@ class Parameters {
   void compare(Tensor& tensor, std::int64_t block, const std::byte* data) const;
   void verify(const Copy& copy, const Blocks& blocks) const;
   void put_seals(const Copy& copy, const Blocks& blocks) const;
-  void make_checked(Lock& lock, Request& request, Copy& copy);
+  void make_checked(Lock& lock, Request& request, Copy& copy, const Blocks& own);
 
   // parameter_check.cpp: checksums of what was read ahead
   void start_checker();
@@ -211,6 +211,7 @@ class Parameters {
   Lease fetch(Lock& lock, Request& request);
   std::optional<Lease> try_take(Lock& lock, Request& request);
   bool conflicts(const Part& part, Access access) const;
+  bool being_compared(const Part& part) const;
   bool must_wait_for_write(Request& request);
   Copy* covering(const Part& part) const;
   Step attempt(Request& request);
@@ -263,7 +264,7 @@ class Parameters {
   template <typename Visit>
   void for_each_part(ParamId id, const Range& range, bool counts, Visit visit);
   void copy_out(ParamId id, std::span<std::byte> to, const Range& range);
-  bool being_written(const Part& part) const;
+  const Copy* newer(const Part& part) const;
   void read_straight(Lock& lock, Request& request, Intake& intake);
   void depart(Intake& intake, std::int64_t address, std::byte* data, std::int64_t bytes) noexcept;
   static void intake_done(store::Movement& movement, void* context);

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -376,6 +379,69 @@ TEST(ParameterWriteTest, AFetchThatWaitsFindsWhatWasCommittedMeanwhile) {
   flush.join();
   EXPECT_EQ(got, values(9, 0, 1000, 3));
   EXPECT_EQ(copy_of(rig.swapper.fetch(small)), values(9, 0, 1000, 3));
+}
+
+// A cached parameter that cannot be written can be given up.
+TEST_P(ParameterFaultTest, WhatCannotBeWrittenCanBeRemoved) {
+  Rig rig(GetParam());
+  const ParamId extra = rig.swapper.add("extra", 100, DType::f32);
+  put(rig.swapper, extra, 7, 1);
+  rig.on_disk();
+  rig.swapper.fetch(extra);  // into the cache, where there is one
+  rig.fail_at(0, EIO, true, Op::write);
+  put(rig.swapper, extra, 7, 2);
+  EXPECT_EQ(error_of([&] { rig.swapper.flush(); }), Errc::io_error);
+  rig.swapper.remove(extra);
+  EXPECT_FALSE(error_of([&] { rig.swapper.flush(); }));
+  rig.mend();
+  rig.expect_all("after");
+}
+
+// What was committed while read_into() waited cannot be written, and is in memory.
+TEST_P(ParameterFaultTest, ReadIntoIsServedWhatCannotBeWritten) {
+  Rig rig(GetParam());
+  Lease lease = rig.swapper.fetch(rig.ids[1], Access::overwrite);
+  ASSERT_EQ(sizes[1], 4096);
+  alignas(4096) std::array<float, 4096> to{};  // on a page, so that it is read straight
+  std::thread reader(
+      [&] { rig.swapper.read_into(rig.ids[1], std::as_writable_bytes(std::span(to))).wait(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  rig.fail_at(0, EIO, true, Op::write);
+  fill(lease.as<float>(), 1, 0, ++rig.versions[1]);
+  lease.commit();
+  reader.join();
+  EXPECT_EQ(std::vector<float>(to.begin(), to.end()), values(1, 0, sizes[1], rig.versions[1]));
+  rig.mend();
+  rig.expect_on_disk("after");
+}
+
+// Who waits for memory comes first; who waits for a lease meanwhile lets others pass, for they may
+// hold it.
+TEST(ParameterWaitTest, WhoHoldsTheLeaseIsServedBeforeWhoWaitsForIt) {
+  Rig rig(100'000);
+  rig.expect_all("before");
+  const ParamId large = rig.swapper.add("large", rig.pool, DType::u8);
+  std::optional<Lease> all = rig.swapper.fetch(large, Access::overwrite);
+  std::thread update([&] { rig.swapper.fetch(rig.ids[1], Access::update); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));  // it waits for memory
+  Lease read = rig.swapper.fetch(rig.ids[1]);
+  all.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));  // and now for this lease
+  EXPECT_FALSE(error_of([&] { rig.swapper.fetch(rig.ids[2], Access::update); }));
+  read = Lease();
+  update.join();
+}
+
+// A fetch that waits for a lease learns that there is a fence to ask from now on.
+TEST(ParameterWaitTest, AFenceThatComesLaterIsAskedByWhoWaits) {
+  Rig rig(100'000);
+  Lease read = rig.swapper.fetch(rig.ids[1]);
+  std::thread update([&] { rig.swapper.fetch(rig.ids[1], Access::update); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));  // it waits
+  std::atomic<int> asked = 0;
+  std::move(read).release_after([&] { return ++asked > 3; });
+  update.join();
+  EXPECT_EQ(asked, 4);
 }
 
 // What cannot be written holds the whole pool: whoever needs room learns why, and goes on when the

@@ -12,16 +12,15 @@ bool Parameters::excluded(const Tensor& tensor, const Blocks& blocks) const {
   for (const Part* part = tensor.parts; part != nullptr; part = part->next)
     if (part->exclusive && part->blocks.meets(blocks)) return true;
   for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next)
-    if (!copy->gone && copy->blocks.meets(blocks) && (!copy->dirty.empty() || copy->writing))
-      return true;
+    if (!copy->gone && copy->blocks.meets(blocks) && copy->newer()) return true;
   return false;
 }
 
 bool Parameters::here_or_coming(const Tensor& tensor, const Blocks& blocks) const {
   if (blocks.empty() || tensor.home != nullptr) return true;
-  if (tensor.cached != nullptr) return !(tensor.cached->error && !tensor.cached->failed);
+  if (tensor.cached != nullptr) return !tensor.cached->read_failed();
   for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next)
-    if (!copy->gone && !(copy->error && !copy->failed) && copy->blocks.covers(blocks)) return true;
+    if (!copy->gone && !copy->read_failed() && copy->blocks.covers(blocks)) return true;
   return false;
 }
 

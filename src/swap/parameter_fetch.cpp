@@ -175,7 +175,7 @@ std::optional<Lease> Parameters::try_take(Lock& lock, Request& request) {
     if (here && volume_ != nullptr && !part.blocks.empty()) {
       copy = part.tensor->cached != nullptr ? part.tensor->cached : covering(part);
       here = copy != nullptr && copy->late == nullptr && !copy->coming() && !copy->checking &&
-             !(copy->error && !copy->failed);
+             !copy->read_failed();
     }
     if (!here) {
       free_hold(*request.hold);
@@ -205,9 +205,8 @@ bool Parameters::being_compared(const Part& part) const {
 Copy* Parameters::covering(const Part& part) const {
   Copy* found = nullptr;
   for (Copy* copy = part.tensor->copies; copy != nullptr; copy = copy->next) {
-    if (copy->gone || (copy->error && !copy->failed) || !copy->blocks.covers(part.blocks)) continue;
-    const bool newest = !copy->dirty.empty() || copy->writing;
-    if (newest) return copy;
+    if (copy->gone || copy->read_failed() || !copy->blocks.covers(part.blocks)) continue;
+    if (copy->newer()) return copy;
     found = copy;
   }
   return found;
@@ -220,8 +219,7 @@ bool Parameters::must_wait_for_write(Request& request) {
     bool wait = false;
     for (Copy* copy = part.tensor->copies; copy != nullptr; copy = copy->next) {
       if (copy->gone || !copy->blocks.meets(part.blocks)) continue;
-      const bool newer = !copy->dirty.empty() || copy->writing;
-      if (!newer) continue;
+      if (!copy->newer()) continue;
       // Readers can use one that has it all; who changes all of it supersedes it.
       if (part.exclusive ? part.blocks.covers(copy->blocks) &&
                                (!needs_old(part) || copy->blocks.covers(part.blocks))
@@ -270,7 +268,7 @@ Parameters::Step Parameters::attempt(Request& request) {
     if (part.blocks.empty()) continue;
     if (part.shared != nullptr) {  // since an earlier attempt
       if (part.shared->late != nullptr) return Step::io;
-      if (!part.shared->error || part.shared->failed) continue;
+      if (!part.shared->read_failed()) continue;
       unuse(*std::exchange(part.shared, nullptr));  // could not be read
     }
     if (tensor.cached == nullptr && request.whole && hold.access != Access::overwrite &&
@@ -289,7 +287,7 @@ Parameters::Step Parameters::attempt(Request& request) {
     }
     if (tensor.cached == nullptr) continue;
     const Copy& cached = *tensor.cached;
-    if (cached.error && !cached.failed) return Step::io;  // until it is gone
+    if (cached.read_failed()) return Step::io;  // until it is gone
     if (cached.late != nullptr) return Step::io;
     // What an overwrite finds on its way need not have been read well.
     if (hold.access == Access::overwrite && cached.coming()) return Step::io;
@@ -312,7 +310,7 @@ void Parameters::find_in_pool(Part& part, bool newer_only) {
   if (part.blocks.empty() || part.shared != nullptr || volume_ == nullptr) return;
   Copy* const found = covering(part);
   if (found == nullptr) return;
-  const bool clean = found->dirty.empty() && !found->writing;
+  const bool clean = !found->newer();
   if (clean && newer_only) return;
   // A clean one of just these blocks can become the lease's own.
   part.takes_over = part.exclusive && clean && found->blocks == part.blocks;
@@ -451,8 +449,7 @@ void Parameters::take(Request& request) noexcept {
 // So a tensor that is changed piece by piece is read once. False: nothing is left, or it is in use
 // (by more than `users`), or has something to be written.
 bool Parameters::keep_rest(Copy& copy, const Blocks& old, int users) const {
-  if (copy.users > users || copy.coming() || copy.error || !copy.dirty.empty() || copy.writing)
-    return false;
+  if (copy.users > users || copy.coming() || copy.error || copy.newer()) return false;
   if (old.last < copy.blocks.last) {
     copy.data = at(copy, old.last);
     copy.blocks.first = old.last;
@@ -469,8 +466,8 @@ bool Parameters::keep_rest(Copy& copy, const Blocks& old, int users) const {
 void Parameters::supersede_clean(const Part& part) noexcept {
   for (Copy *copy = part.tensor->copies, *next = nullptr; copy != nullptr; copy = next) {
     next = copy->next;
-    if (copy == part.shared || !copy->blocks.meets(part.blocks) || !copy->dirty.empty() ||
-        copy->writing || keep_rest(*copy, part.blocks, 0))
+    if (copy == part.shared || !copy->blocks.meets(part.blocks) || copy->newer() ||
+        keep_rest(*copy, part.blocks, 0))
       continue;
     copy->gone = true;
     if (copy->users == 0) free_copy(*copy);
@@ -531,7 +528,7 @@ void Parameters::move_in(Lock& lock, Part& part) {
       part.refused || old->blocks != part.blocks || cache_.forecast().known())
     return;
   // What is newer than the store stays the only copy that is.
-  if (!old->dirty.empty() || old->writing || old->failed || old->gone) return;
+  if (old->newer() || old->failed || old->gone) return;
   if (admit(tensor, 0) != Admission::in) return;
   Copy& fresh = *tensor.cached;
   use(fresh);
@@ -561,7 +558,7 @@ void Parameters::await(Lock& lock, Request& request, const Copy& copy) {
     }
     stats_.stall_read_seconds += seconds_between(start, Clock::now());
   }
-  if (copy.error && !copy.failed) throw unreadable(*copy.tensor, *copy.error);
+  if (copy.read_failed()) throw unreadable(*copy.tensor, *copy.error);
 }
 
 // Of a copy that nobody else can see: what was read of it.

@@ -107,12 +107,6 @@ void Parameters::read_as(ParamId id, DType wanted, std::span<std::byte> to, Rang
   });
 }
 
-// The pool's copy that is newer than the store, if there is one with all of it.
-const Copy* Parameters::newer(const Part& part) const {
-  const Copy* const copy = covering(part);
-  return copy != nullptr && (!copy->dirty.empty() || copy->writing) ? copy : nullptr;
-}
-
 // Takes the range, and starts: all whole blocks straight, the last one, if it is wanted in part or
 // ends off the alignment, through a buffer of the pool.
 void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
@@ -126,12 +120,14 @@ void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
   const std::int64_t tail_bytes = odd ? footprint(one, {body.last, body.last + 1}) : 0;
   for (;;) {
     Step why = Step::taken;
+    const Copy* newest = covering(part);
+    if (newest != nullptr && !newest->newer()) newest = nullptr;
     if (!one.live) throw_error(Errc::invalid_argument, "parameter \"{}\" was removed", one.name);
     if (conflicts(part, Access::read)) {
       why = Step::lease;
-    } else if (must_wait_for_write(request) || (newer(part) != nullptr && !newer(part)->failed)) {
+    } else if (must_wait_for_write(request) || (newest != nullptr && !newest->failed)) {
       why = Step::io;
-    } else if (one.cached != nullptr || newer(part) != nullptr) {
+    } else if (one.cached != nullptr || newest != nullptr) {
       // It came meanwhile, and may be newer than the store; or it cannot be written.
       leave_queue(request);
       lock.unlock();

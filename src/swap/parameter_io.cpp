@@ -352,7 +352,7 @@ void Parameters::make_checked(Lock& lock, Request& request, Copy& copy, const Bl
         Clock::now() >= request.deadline)
       timed_out(request, Step::io);
   }
-  if (copy.error && !copy.failed) throw Error(*copy.error);
+  if (copy.read_failed()) throw Error(*copy.error);
   if (copy.checked) return;
   const bool whole = !copy.gone;
   const Blocks blocks = whole ? copy.blocks : own;

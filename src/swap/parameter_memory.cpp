@@ -411,7 +411,7 @@ void Parameters::unuse(Copy& copy) noexcept {
   if (--copy.users > 0) return;
   if (copy.run == nullptr) {
     cache_.unpin(copy.tensor->id);
-    if (copy.error && !copy.failed) drop_cached(copy);  // could not be read
+    if (copy.read_failed()) drop_cached(copy);  // could not be read
   } else if (copy.gone || copy.error) {
     free_copy(copy);
   }

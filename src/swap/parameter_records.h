@@ -101,6 +101,8 @@ struct Copy {
   std::optional<Error> error;    // of the read, or of the write
 
   bool coming() const { return reading > 0; }
+  bool read_failed() const { return error && !failed; }
+  bool newer() const { return !dirty.empty() || writing; }  // than the store
 };
 
 inline bool PoolRun::idle() const {

@@ -264,7 +264,6 @@ class Parameters {
   template <typename Visit>
   void for_each_part(ParamId id, const Range& range, bool counts, Visit visit);
   void copy_out(ParamId id, std::span<std::byte> to, const Range& range);
-  const Copy* newer(const Part& part) const;
   void read_straight(Lock& lock, Request& request, Intake& intake);
   void depart(Intake& intake, std::int64_t address, std::byte* data, std::int64_t bytes) noexcept;
   static void intake_done(store::Movement& movement, void* context);

@@ -22,11 +22,11 @@
 
 #include "base/byte_size.h"
 #include "bench/huge_pages.h"
+#include "bench/spread.h"
 #include "engine_load.h"
 #include "fio_load.h"
 #include "machine.h"
 #include "scratch_directory.h"
-#include "statistics.h"
 #include "stop_signals.h"
 
 #include "spillway/error.h"
@@ -56,16 +56,16 @@ struct Pair {
 };
 
 template <typename Value>
-MedianInterval over(const std::vector<Pair>& pairs, Value value) {
+tool::Spread over(const std::vector<Pair>& pairs, Value value) {
   std::vector<double> values;
   for (const Pair& pair : pairs) values.push_back(value(pair));
-  return median_interval(std::move(values));
+  return tool::spread_of(std::move(values));
 }
 
 struct Row {
   const char* name;
   const char* unit;
-  MedianInterval interval;
+  tool::Spread interval;
 };
 std::vector<Row> rows(const std::vector<Pair>& pairs) {
   return {
@@ -169,8 +169,9 @@ int run(const Options& options) {
       pair.fio_after = fio.run(pattern, options.seconds);
       if (i > 0) pairs.push_back(pair);  // the first one warms up
     }
-    fmt::print("{}, medians of {} pairs with their {}\n", name, pairs.size(),
-               pairs.size() < least_values ? "ranges (too few for an interval)" : "95 % intervals");
+    fmt::print(
+        "{}, medians of {} pairs with their {}\n", name, pairs.size(),
+        pairs.size() < tool::least_values ? "ranges (too few for an interval)" : "95 % intervals");
     ordered_json result{{"pattern", name}, {"pairs", pairs.size()}};
     for (const Row& row : rows(pairs)) {
       fmt::print("  {:<12}{:8.4f}  [{:.4f}, {:.4f}] {}\n", row.name, row.interval.median,

@@ -31,12 +31,12 @@
 #include "bench/params_options.h"
 #include "bench/params_run.h"
 #include "bench/params_trace.h"
+#include "bench/spread.h"
 #include "ceiling.h"
 #include "demo_report.h"
 #include "model.h"
 #include "process_figures.h"
 #include "scratch_directory.h"
-#include "statistics.h"
 #include "stop_signals.h"
 
 #include "spillway/error.h"
@@ -72,19 +72,6 @@ struct Pair {
   double control() const { return fio_after / fio_before; }
 };
 
-// A name for the data file that the swapper has open in a directory, where it has none any more.
-std::string open_file_in(const std::filesystem::path& directory) {
-  const std::string mine = fmt::format("/proc/{}/fd", getpid());
-  for (const auto& entry : std::filesystem::directory_iterator(mine)) {
-    std::error_code gone;  // the iterator's own is among them
-    const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
-    if (target.starts_with(directory.string() + "/") && entry.is_regular_file(gone))
-      return entry.path().string();
-  }
-  throw Error(Errc::not_found,
-              fmt::format("the swapper has no file open in {}", directory.string()));
-}
-
 class Comparison {
  public:
   Comparison(const Options& options, const params::Workload& workload, const Config& config)
@@ -100,7 +87,8 @@ class Comparison {
     run_.set_up();
     for (int i = 0; i < 2; ++i) run_.pass("train", pass_, {});  // learns the order
     fio_.emplace(open_file_in(config.offload_param.nvme_path.front()),
-                 workload.total * element_bytes, options.seconds, options.fio_engine, options.tiny);
+                 workload.total * element_bytes, LoadPattern::read, options.seconds,
+                 options.fio_engine, options.tiny);
   }
 
   Pair measure() {
@@ -145,14 +133,14 @@ class Comparison {
 };
 
 template <typename Value>
-MedianInterval over(const std::vector<Pair>& pairs, Value value) {
+tool::Spread over(const std::vector<Pair>& pairs, Value value) {
   std::vector<double> values;
   for (const Pair& pair : pairs) values.push_back(value(pair));
-  return median_interval(std::move(values));
+  return tool::spread_of(std::move(values));
 }
 
 struct Summary {
-  MedianInterval ratio, ratio_wide, control, rate, fio_rate, fio_wide, stall, waiting;
+  tool::Spread ratio, ratio_wide, control, rate, fio_rate, fio_wide, stall, waiting;
 };
 
 Summary summarise(const std::vector<Pair>& pairs) {
@@ -167,13 +155,12 @@ Summary summarise(const std::vector<Pair>& pairs) {
 }
 
 void print_summary(const Summary& summary, std::size_t pairs) {
-  const auto row = [](std::string_view name, const MedianInterval& interval,
-                      std::string_view unit) {
+  const auto row = [](std::string_view name, const tool::Spread& interval, std::string_view unit) {
     fmt::print("  {:<36}{:.3f}  [{:.3f}, {:.3f}] {}\n", name, interval.median, interval.low,
                interval.high, unit);
   };
   fmt::print("medians of {} pairs, with their {}\n", pairs,
-             pairs < least_values ? "ranges (too few for an interval)" : "95 % intervals");
+             pairs < tool::least_values ? "ranges (too few for an interval)" : "95 % intervals");
   row("fetches, without thinking", summary.rate, "GB/s");
   row("fio, reading into 8 MiB", summary.fio_rate, "GB/s");
   row("fio, reading over the pool's size", summary.fio_wide, "GB/s");
@@ -184,10 +171,6 @@ void print_summary(const Summary& summary, std::size_t pairs) {
   row("of that waiting for the disk", summary.waiting, "% of the pass");
 }
 
-ordered_json interval_json(const MedianInterval& interval) {
-  return {{"median", interval.median}, {"low", interval.low}, {"high", interval.high}};
-}
-
 void write_json(const std::string& file, const Options& options, const Summary& summary,
                 const tool::MachineReport& machine, bool huge_pages,
                 const std::vector<Pair>& pairs) {
@@ -196,14 +179,14 @@ void write_json(const std::string& file, const Options& options, const Summary& 
   out["model"] = options.work.model;
   out["fio_huge_pages"] = huge_pages;
   out["checksums"] = options.checksums;
-  out["ratio"] = interval_json(summary.ratio);
-  out["ratio_over_pool_size"] = interval_json(summary.ratio_wide);
-  out["control"] = interval_json(summary.control);
-  out["gb_per_second"] = interval_json(summary.rate);
-  out["fio_gb_per_second"] = interval_json(summary.fio_rate);
-  out["fio_gb_per_second_over_pool_size"] = interval_json(summary.fio_wide);
-  out["stall_percent"] = interval_json(summary.stall);
-  out["waiting_percent"] = interval_json(summary.waiting);
+  out["ratio"] = tool::to_json(summary.ratio);
+  out["ratio_over_pool_size"] = tool::to_json(summary.ratio_wide);
+  out["control"] = tool::to_json(summary.control);
+  out["gb_per_second"] = tool::to_json(summary.rate);
+  out["fio_gb_per_second"] = tool::to_json(summary.fio_rate);
+  out["fio_gb_per_second_over_pool_size"] = tool::to_json(summary.fio_wide);
+  out["stall_percent"] = tool::to_json(summary.stall);
+  out["waiting_percent"] = tool::to_json(summary.waiting);
   out["pairs"] = ordered_json::array();
   for (const Pair& pair : pairs)
     out["pairs"].push_back({{"fio_before", pair.fio_before},

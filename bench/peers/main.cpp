@@ -17,11 +17,11 @@
 
 #include "base/align.h"
 #include "base/byte_size.h"
+#include "bench/spread.h"
 #include "machine.h"
 #include "peer.h"
 #include "scratch_directory.h"
 #include "serve.h"
-#include "statistics.h"
 #include "stop_signals.h"
 
 #include "spillway/error.h"
@@ -145,7 +145,7 @@ StepShape shape_of(const Options& options, const std::filesystem::path& folder) 
   return shape;
 }
 
-ordered_json json_of(const MedianInterval& interval) {
+ordered_json json_of(const tool::Spread& interval) {
   return {{"median", interval.median}, {"low", interval.low}, {"high", interval.high}};
 }
 
@@ -177,7 +177,7 @@ int run(const Options& options) {
   fmt::print("{}\n{}\n{} of state, tiles of {}, {} of them in memory; medians of {} rounds [{}]\n",
              machine_line(), place_line(scratch.path()), format_bytes(shape.state_bytes),
              format_bytes(shape.tile_bytes), shape.buffers, options.rounds,
-             options.rounds < static_cast<int>(least_values) ? "range" : "95 %");
+             options.rounds < static_cast<int>(tool::least_values) ? "range" : "95 %");
   const double moved = 2 * static_cast<double>(shape.state_bytes) / 1e9;
   for (const Contender& one : all) {
     std::vector<double> rates, against;
@@ -185,8 +185,8 @@ int run(const Options& options) {
       rates.push_back(moved / one.step_seconds[i]);
       against.push_back(one.step_seconds[i] / all[0].step_seconds[i]);
     }
-    const MedianInterval seconds = median_interval(one.step_seconds), rate = median_interval(rates),
-                         cpu = median_interval(one.cpu_per_gib), ratio = median_interval(against);
+    const tool::Spread seconds = tool::spread_of(one.step_seconds), rate = tool::spread_of(rates),
+                       cpu = tool::spread_of(one.cpu_per_gib), ratio = tool::spread_of(against);
     fmt::print(
         "  {:<24}{:.3f} s a step, {:.2f} GB/s [{:.2f}, {:.2f}], {:.3f} CPU s/GiB, {:.3f} of the "
         "first's time [{:.3f}, {:.3f}]; {}\n",

@@ -1,48 +1,50 @@
 #pragma once
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "bench/fio.h"
 #include "bench/huge_pages.h"
-#include "stop_signals.h"
 
+#include "spillway/error.h"
 #include "spillway/path_load.h"
 
 namespace spillway::bench {
 
+/// A name for the data file that a swapper of this process has open in a directory, where it has
+/// none any more. Throws Error: not_found.
+inline std::string open_file_in(const std::filesystem::path& directory) {
+  const std::string mine = fmt::format("/proc/{}/fd", ::getpid());
+  for (const auto& entry : std::filesystem::directory_iterator(mine)) {
+    std::error_code gone;  // the iterator's own is among them
+    const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
+    if (target.starts_with(directory.string() + "/") && entry.is_regular_file(gone))
+      return entry.path().string();
+  }
+  throw Error(Errc::not_found,
+              fmt::format("the swapper has no file open in {}", directory.string()));
+}
+
 /// What fio gets out of a file: blocks of 1 MiB, eight at a time, buffers in huge pages.
 class FioCeiling {
  public:
-  /// Of a file in `directory` as a store has it, filled (what was never written costs nothing to
-  /// read): `bytes`, but 16 MiB at least and 4 GiB at most. `engine` as for tool::Fio. `tiny`: no
-  /// huge pages, for the few there are may go to another test meanwhile.
-  FioCeiling(const std::filesystem::path& directory, std::int64_t bytes, LoadPattern pattern,
-             double seconds, std::string engine, bool tiny)
-      : fio_(std::move(engine)) {
-    files_ = std::make_unique<PathLoad>(
-        PathLoadOptions{.paths = {directory},
-                        .file_bytes = std::clamp<std::int64_t>(bytes, 16 * block, 4096 * block)});
-    files_->fill({.on_progress = [](std::int64_t) { tool::StopSignals::check(); }});
-    run_.files = {files_->file_names()};
-    run_.file_bytes = files_->bytes_per_file();
-    set_up(pattern, seconds, tiny);
-  }
-  /// Of reading the first `bytes` of a file that is there: two files of one disk may differ by as
-  /// much as what is to be found out.
-  FioCeiling(const std::string& file, std::int64_t bytes, double seconds, std::string engine,
-             bool tiny)
+  /// Of the first `bytes` of a file that is there: two files of one disk may differ by as much as
+  /// what is to be found out. `engine` as for tool::Fio. `tiny`: no huge pages, for the few
+  /// there are may go to another test meanwhile.
+  FioCeiling(const std::string& file, std::int64_t bytes, LoadPattern pattern, double seconds,
+             std::string engine, bool tiny)
       : fio_(std::move(engine)) {
     run_.files = {{file}};
     run_.file_bytes = bytes < block ? bytes / page * page : bytes / block * block;
-    set_up(LoadPattern::read, seconds, tiny);
+    set_up(pattern, seconds, tiny);
   }
 
   /// [bytes per second], reads and writes together
@@ -73,7 +75,6 @@ class FioCeiling {
                  "its rate is no ceiling\n");
   }
 
-  std::unique_ptr<PathLoad> files_;
   tool::Fio fio_;
   tool::FioRun run_;
 };

@@ -1,5 +1,7 @@
 // How close to the disk is a step? For each pair, in turn: fio with mixed reads and writes, steps
-// of AdamW whose state lives on the same file system, steps of the same in memory, fio again.
+// of AdamW whose state lies in the same file, fio again, steps of the same in memory. What fio
+// writes over the state is mended before the steps, for two files of one disk may differ by a
+// tenth.
 //
 //   bound = max(bytes of a step / rate of fio, seconds of a step in memory)
 //   ratio = seconds of a step / bound
@@ -18,11 +20,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "bench/spread.h"
 #include "ceiling.h"
 #include "demo_options.h"
 #include "demo_report.h"
@@ -31,7 +36,6 @@
 #include "offloaded_run.h"
 #include "process_figures.h"
 #include "scratch_directory.h"
-#include "statistics.h"
 #include "stop_signals.h"
 
 #include "spillway/error.h"
@@ -83,17 +87,20 @@ double mean_step(double seconds, Step step) {
 class Comparison {
  public:
   Comparison(const Options& options, const demo::Model& model, const Config& config,
-             demo::ComputeThreads& threads, FioCeiling& fio)
+             demo::ComputeThreads& threads)
       : seconds_(options.seconds),
         offloaded_(model, config, options.work.seed, threads),
-        in_memory_(model, options.work.seed, threads),
-        fio_(fio) {
+        in_memory_(model, options.work.seed, threads) {
     offloaded_.set_up(keep_going);
+    const std::string file = open_file_in(config.offload_optimizer.nvme_path.front());
+    fio_.emplace(file, static_cast<std::int64_t>(std::filesystem::file_size(file)),
+                 LoadPattern::mixed, options.seconds, options.fio_engine, options.tiny);
   }
 
   Pair measure() {
     Pair pair;
-    pair.fio_before = fio_.rate();
+    pair.fio_before = fio_->rate();
+    offloaded_.start_again(keep_going);
     const OptimizerStats before = offloaded_.stats();
     const std::int64_t first = offloaded_steps_;
     pair.step_seconds =
@@ -102,12 +109,13 @@ class Comparison {
     pair.step_bytes =
         (after.bytes_read + after.bytes_written - before.bytes_read - before.bytes_written) /
         (offloaded_steps_ - first);
-    pair.fio_after = fio_.rate();
+    pair.fio_after = fio_->rate();
     pair.in_memory_seconds = mean_step(seconds_ / 4, [&] { in_memory_.step(++in_memory_steps_); });
     return pair;
   }
 
   const demo::OffloadedRun& offloaded() const { return offloaded_; }
+  const FioCeiling& fio() const { return *fio_; }
 
  private:
   static void keep_going(std::int64_t) { tool::StopSignals::check(); }
@@ -115,7 +123,7 @@ class Comparison {
   double seconds_;
   demo::OffloadedRun offloaded_;
   demo::InMemoryRun in_memory_;
-  FioCeiling& fio_;
+  std::optional<FioCeiling> fio_;
   std::int64_t offloaded_steps_ = 0, in_memory_steps_ = 0;
 };
 
@@ -147,18 +155,14 @@ std::string machine_line(const ContextStats& context) {
 }
 
 template <typename Value>
-MedianInterval over(const std::vector<Pair>& pairs, Value value) {
+tool::Spread over(const std::vector<Pair>& pairs, Value value) {
   std::vector<double> values;
   for (const Pair& pair : pairs) values.push_back(value(pair));
-  return median_interval(std::move(values));
-}
-
-ordered_json interval_json(const MedianInterval& interval) {
-  return {{"median", interval.median}, {"low", interval.low}, {"high", interval.high}};
+  return tool::spread_of(std::move(values));
 }
 
 struct Summary {
-  MedianInterval ratio, control, step, in_memory, fio_rate, bound;
+  tool::Spread ratio, control, step, in_memory, fio_rate, bound;
 };
 
 Summary summarise(const std::vector<Pair>& pairs) {
@@ -172,13 +176,13 @@ Summary summarise(const std::vector<Pair>& pairs) {
 
 void print_summary(const Summary& summary, const OptimizerStats& stats,
                    const std::vector<Pair>& pairs) {
-  const auto row = [](std::string_view name, const MedianInterval& interval,
-                      std::string_view unit) {
+  const auto row = [](std::string_view name, const tool::Spread& interval, std::string_view unit) {
     fmt::print("  {:<28}{:.3f}  [{:.3f}, {:.3f}] {}\n", name, interval.median, interval.low,
                interval.high, unit);
   };
-  fmt::print("medians of {} pairs, with their {}\n", pairs.size(),
-             pairs.size() < least_values ? "ranges (too few for an interval)" : "95 % intervals");
+  fmt::print(
+      "medians of {} pairs, with their {}\n", pairs.size(),
+      pairs.size() < tool::least_values ? "ranges (too few for an interval)" : "95 % intervals");
   row("step", summary.step, "s");
   row("step in memory", summary.in_memory, "s");
   row("fio, mixed", summary.fio_rate, "GB/s");
@@ -203,12 +207,12 @@ void write_json(const std::string& file, const Options& options, const Summary& 
   out["buffers"] = stats.buffers;
   out["tile_bytes"] = stats.tile_bytes;
   out["fio_huge_pages"] = huge_pages;
-  out["ratio"] = interval_json(summary.ratio);
-  out["control"] = interval_json(summary.control);
-  out["step_seconds"] = interval_json(summary.step);
-  out["in_memory_seconds"] = interval_json(summary.in_memory);
-  out["fio_gb_per_second"] = interval_json(summary.fio_rate);
-  out["bound_seconds"] = interval_json(summary.bound);
+  out["ratio"] = tool::to_json(summary.ratio);
+  out["control"] = tool::to_json(summary.control);
+  out["step_seconds"] = tool::to_json(summary.step);
+  out["in_memory_seconds"] = tool::to_json(summary.in_memory);
+  out["fio_gb_per_second"] = tool::to_json(summary.fio_rate);
+  out["bound_seconds"] = tool::to_json(summary.bound);
   out["pairs"] = ordered_json::array();
   for (const Pair& pair : pairs)
     out["pairs"].push_back({{"fio_before", pair.fio_before},
@@ -233,16 +237,14 @@ int run(Options options) {
   demo::ComputeThreads threads(options.work.threads > 0 ? options.work.threads
                                                         : tool::usable_processors());
 
-  FioCeiling fio(scratch.path(), demo::InMemoryRun::bytes(model), LoadPattern::mixed,
-                 options.seconds, options.fio_engine, options.tiny);
-  Comparison comparison(options, model, config, threads, fio);
+  Comparison comparison(options, model, config, threads);
   const std::string machine = machine_line(comparison.offloaded().context().stats());
   fmt::print("{}\n{}, {} parameters, {} of state; engine {}, fio with {} and {} pages\n", machine,
              model.name, demo::grouped(model.parameters()),
              demo::bytes_text(12 * model.parameters()),
              comparison.offloaded().context().stats().engine,
              options.fio_engine.empty() ? "io_uring" : options.fio_engine,
-             fio.huge_pages() ? "2 MiB" : "4 KiB");
+             comparison.fio().huge_pages() ? "2 MiB" : "4 KiB");
   comparison.measure();  // warm-up
   std::vector<Pair> pairs;
   while (std::ssize(pairs) < options.pairs) {
@@ -256,7 +258,8 @@ int run(Options options) {
   const Summary summary = summarise(pairs);
   print_summary(summary, comparison.offloaded().stats(), pairs);
   if (!options.json_file.empty())
-    write_json(options.json_file, options, summary, comparison, machine, fio.huge_pages(), pairs);
+    write_json(options.json_file, options, summary, comparison, machine,
+               comparison.fio().huge_pages(), pairs);
   return 0;
 }
 
@@ -307,7 +310,7 @@ int main(int argc, char** argv) {
     options.pairs = 3;
     options.seconds = 0.05;
   }
-  CLI::App app("A step whose state is on disk, against fio on the same file system", "step_vs_fio");
+  CLI::App app("A step whose state is on disk, against fio on the same file", "step_vs_fio");
   bench::add_options(app, options);
   CLI11_PARSE(app, argc, argv);
   if (tool::Fio::version().empty()) {

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <chrono>
 #include <stdexcept>
 #include <string>
@@ -36,12 +37,24 @@ OffloadedRun::OffloadedRun(const Model& model, const Config& config, std::uint64
 
 void OffloadedRun::set_up(const OnTile& on_tile) {
   swapper_.seal();
+  write_first_values(swapper_.begin({.write = {"master"}}), false, on_tile);
+}
+
+void OffloadedRun::start_again(const OnTile& on_tile) {
+  write_first_values(swapper_.begin({.write = {state_names[0], state_names[1], state_names[2]}}),
+                     true, on_tile);
+}
+
+// Masters are drawn; moments are zero, as they are where nobody has written any.
+void OffloadedRun::write_first_values(Run run, bool moments, const OnTile& on_tile) {
   const Kernel& kernel = best_kernel();
-  Run run = swapper_.begin({.write = {"master"}});
   while (auto tile = run.next()) {
     std::int64_t elements = 0;
     for (const Slice& slice : tile->slices()) {
       float* const master = slice.of<float>("master").data();
+      if (moments)
+        for (const std::string_view state : {state_names[1], state_names[2]})
+          std::ranges::fill(slice.of<float>(state), 0.0F);
       pieces_.clear();
       cut(slice.tag, slice.offset, slice.count, 0, pieces_);
       threads_.for_each(pieces_.size(), [&](std::size_t i) {

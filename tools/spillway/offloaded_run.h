@@ -30,6 +30,9 @@ class OffloadedRun {
 
   /// Plan, memory, first values, first masters.
   void set_up(const OnTile& on_tile);
+  /// The first values of all states again, and nothing is read for it: whatever somebody did to the
+  /// file meanwhile is gone.
+  void start_again(const OnTile& on_tile);
   /// Steps count from 1. Returns the seconds that it took, up to the last byte written.
   double step(std::int64_t step, const OnTile& on_tile);
   /// A pass that reads every state of every tensor.
@@ -42,6 +45,7 @@ class OffloadedRun {
   OptimizerStats stats() const { return swapper_.stats(); }
 
  private:
+  void write_first_values(Run run, bool moments, const OnTile& on_tile);
   void add_span(Activity activity, std::int64_t begin_ns, std::int64_t bytes = 0) const;
 
   std::uint64_t seed_;

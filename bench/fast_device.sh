@@ -26,8 +26,11 @@ cannot() { # WHAT: to both kinds of reader; a test runner looks for the first wo
 on=both size=4096
 while (($# > 0)); do
   case $1 in
-    --on) on=${2:-} && shift 2 ;;
-    --size) size=${2:-} && shift 2 ;;
+    --on | --size)
+      if (($# < 2)); then echo "fast_device: $1 wants a value" >&2 && exit 2; fi
+      if [[ $1 == --on ]]; then on=$2; else size=$2; fi
+      shift 2
+      ;;
     -h | --help) usage && exit 0 ;;
     --) shift && break ;;
     -*) usage >&2 && exit 2 ;;

@@ -117,6 +117,26 @@ def of(spread):
     return None if spread is None else (spread["median"], spread["min"], spread["max"])
 
 
+def io_plots(data):
+    io = data.get("io")
+    if not io:
+        return
+    results = io["results"]
+    places = [r["pattern"] for r in results]
+    block = f"{results[0]['block_size'] >> 10} KiB x {results[0]['queue_depth']}"
+    plot = Plot("What the path gives", f"spillway bench io, {block}, ours and fio in turn on the "
+                "same files.", "GB/s; bars: median, lines: range", places)
+    plot.add("spillway", [of(r["gbps"]) for r in results])
+    plot.add("fio, huge pages", [of(r["ceiling_gbps"]) for r in results])
+    plot.add("fio, 4 KiB pages", [of(r["fio_small_pages_gbps"]) for r in results])
+    yield plot
+    shares = Plot("The share of fio's rate", "Round by round, so that the disk's moods cancel; fio "
+                  "over itself is how well that is known.", "share; lines: range", places)
+    shares.add("spillway / fio", [of(r["share_of_ceiling"]) for r in results])
+    shares.add("fio / fio", [of(r["control"]) for r in results])
+    yield shares
+
+
 def step_plots(data):
     flags = data.get("step_flags")
     matched = data.get("step_matched")
@@ -221,7 +241,7 @@ def google_plots(data):
             if name not in names:
                 names.append(name)
         for name in names:
-            plot.add(name, [next((run["ns_per_param"] for run in runs if place(run) == p and
+            plot.add(name, [next((1e9 * run["time_per_param"] for run in runs if place(run) == p and
                                   (f"/{name}/" in run["name"] or
                                    (name == "ceiling" and run["name"].startswith("Ceiling")))),
                                  None) for p in places])
@@ -276,7 +296,7 @@ def page(data, command):
                    for key, value in machine_rows(data))
     notes = "".join(f'<p class="doubt">Doubtful: {html.escape(doubt)}.</p>'
                     for doubt in doubts(data))
-    plots = [plot for source in (step_plots, peer_plot, google_plots) for plot in source(data)]
+    plots = [plot for source in (io_plots, step_plots, peer_plot, google_plots) for plot in source(data)]
     body = "".join(plot.drawn() for plot in plots if plot.series)
     return (f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Spillway: results</title>'
             f"<style>{STYLE}</style><h1>Spillway: what was measured</h1>"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything at once: all benchmarks, the swap step by peers, steps of a model; JSON of each, and
-# one page that opens without a network.
+# Everything at once: all bench_* programs, what the path gives, the swap step by peers, steps of a
+# model; JSON of each, and one page that opens without a network.
 #
 #   bench/run.sh [--directory DIR] [--out DIR] [--page FILE] [--model gpt2] [--rounds N]
 #                [--seconds S] [--build DIR] [--benchmarks REGEX]
@@ -22,6 +22,7 @@ command_line="bench/run.sh $*"
 
 directory=$here out='' page=$root/docs/results/index.html build='' benchmarks=. model=gpt2 rounds=9 seconds=1
 while (($# > 0)); do
+  if [[ $1 == --* ]] && (($# < 2)); then echo "run.sh: $1 wants a value" >&2 && exit 2; fi
   case $1 in
     --directory) directory=$2 ;;
     --out) out=$2 ;;
@@ -33,7 +34,7 @@ while (($# > 0)); do
     --benchmarks) benchmarks=$2 ;;
     *) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
   esac
-  shift 2 2>/dev/null || { echo "run.sh: $1 wants a value" >&2 && exit 2; }
+  shift 2
 done
 if ! command -v python3 >/dev/null; then
   echo "SKIPPED: run.sh needs python3, for the page: apt-get install python3" && exit 0
@@ -76,6 +77,12 @@ for program in "$build"/bench/bench_*; do
   "$program" "${extra[@]}" --benchmark_out="$out/$name.json" --benchmark_out_format=json \
     >"$out/$name.txt" 2>&1 || { cat "$out/$name.txt" >&2 && exit 1; }
 done
+
+say "bench io"
+paths=(--rounds "$rounds" --seconds "$seconds" --max-written 200GiB)
+if ((tiny)); then paths=(--rounds 2 --seconds 0.02 --size 8MiB --ceiling none); fi
+"$build/tools/spillway/spillway" bench io --nvme-path . "${paths[@]}" --json "$out/io.json" \
+  >"$out/io.txt"
 
 say "peers"
 peers=(--rounds "$rounds" --seconds "$seconds")

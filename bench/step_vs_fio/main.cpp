@@ -1,7 +1,7 @@
 // How close to the disk is a step? For each pair, in turn: fio with mixed reads and writes, steps
-// of AdamW whose state lies in the same file, fio again, steps of the same in memory. What fio
-// writes over the state is mended before the steps, for two files of one disk may differ by a
-// tenth.
+// of AdamW whose state lies in the same file, fio again, steps of the same in memory. One file,
+// for two of one disk may differ by a tenth; so the state is written anew before the steps, and
+// before fio as well, for a disk may remember what it was given just before.
 //
 //   bound = max(bytes of a step / rate of fio, seconds of a step in memory)
 //   ratio = seconds of a step / bound
@@ -99,7 +99,7 @@ class Comparison {
 
   Pair measure() {
     Pair pair;
-    pair.fio_before = fio_->rate();
+    pair.fio_before = fio_rate();
     offloaded_.start_again(keep_going);
     const OptimizerStats before = offloaded_.stats();
     const std::int64_t first = offloaded_steps_;
@@ -109,7 +109,7 @@ class Comparison {
     pair.step_bytes =
         (after.bytes_read + after.bytes_written - before.bytes_read - before.bytes_written) /
         (offloaded_steps_ - first);
-    pair.fio_after = fio_->rate();
+    pair.fio_after = fio_rate();
     pair.in_memory_seconds = mean_step(seconds_ / 4, [&] { in_memory_.step(++in_memory_steps_); });
     return pair;
   }
@@ -118,6 +118,10 @@ class Comparison {
   const FioCeiling& fio() const { return *fio_; }
 
  private:
+  double fio_rate() {
+    offloaded_.start_again(keep_going);
+    return fio_->rate();
+  }
   static void keep_going(std::int64_t) { tool::StopSignals::check(); }
 
   double seconds_;

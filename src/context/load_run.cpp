@@ -89,7 +89,9 @@ void LoadRun::make_memory() {
   region.numa_node = options_.io.numa_node;
   region.name = "the buffers of the load";
   region.setting = "queue depth or block size";
-  memory_ = PinnedRegion((reads ? queue : 0) + (writes ? queue : 0), region);
+  // Whole huge pages: a short queue in small ones would tell of the pages, not of the queue.
+  memory_ =
+      PinnedRegion(align_up((reads ? queue : 0) + (writes ? queue : 0), huge_page_bytes), region);
   std::byte* const written = memory_.data() + (reads ? queue : 0);
   if (writes) fill_pages({written, static_cast<std::size_t>(queue)}, options_.fill, options_.seed);
   const auto depth = static_cast<std::size_t>(shape_.queue_depth);

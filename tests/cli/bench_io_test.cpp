@@ -199,9 +199,18 @@ TEST(CliBenchIoTest, WithoutFioItSaysHowToGetIt) {
   EXPECT_EQ(end.status, 0) << end.err;
   EXPECT_NE(end.out.find("apt-get install fio"), std::string::npos) << end.out;
   const CliProgram::End demanded = program.run(small({"--pattern", "read", "--ceiling", "fio"}));
-  EXPECT_EQ(demanded.status, 1);
+  EXPECT_EQ(demanded.status, 2);
   EXPECT_NE(demanded.err.find("apt-get install fio"), std::string::npos) << demanded.err;
   EXPECT_EQ(demanded.out, "");
+}
+
+TEST(CliBenchIoTest, RunsThatTheBudgetCutShortAreNotPassedOver) {
+  CliProgram program;
+  const CliProgram::End end =
+      program.run(small({"--pattern", "write", "--seconds", "5", "--max-written", "40MiB"}));
+  EXPECT_EQ(end.status, 0) << end.err;
+  EXPECT_NE(end.err.find("less than half of --seconds"), std::string::npos) << end.err;
+  EXPECT_NE(end.out.find("less than half of --seconds"), std::string::npos) << end.out;
 }
 
 void expect_refused(std::vector<std::string> arguments, int status, const std::string& message) {
@@ -275,7 +284,7 @@ void stop_after(std::chrono::milliseconds delay, int signal, std::vector<std::st
       std::this_thread::sleep_for(5ms);
   } else {
     EXPECT_EQ(end.status, 128 + signal) << end.err;
-    EXPECT_EQ(end.err.rfind("spillway: stopped by SIG", 0), 0U) << end.err;
+    EXPECT_TRUE(end.last_line().starts_with("spillway: stopped by SIG")) << end.err;
   }
   EXPECT_EQ(end.out, "");
   EXPECT_TRUE(TempDir::names_in(path).empty()) << "something was left behind";

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -41,6 +42,21 @@ TEST(BenchParamsTest, JsonHoldsWhatIsPromised) {
                     result["config"]["offload_param"]["buffer_size"].get<std::int64_t>());
     }
   }
+}
+
+TEST(BenchParamsTest, SeveralPathsAndAFileForTheResult) {
+  CliProgram program;
+  std::filesystem::create_directory(program.here().path() / "a");
+  std::filesystem::create_directory(program.here().path() / "b");
+  const CliProgram::End end =
+      program.run({"bench", "params", "--model", "tiny", "--passes", "2", "--cap", "0",
+                   "--nvme-path", "a", "b", "--json", "result.json"});
+  ASSERT_EQ(end.status, 0) << end.err;
+  EXPECT_NE(end.out.find("Belady"), std::string::npos) << "the table as well";
+  std::ifstream file(program.here().path() / "result.json");
+  const json result = json::parse(file);
+  EXPECT_EQ(result["machine"]["paths"].size(), 2U);
+  EXPECT_EQ(result["results"].size(), 2U);
 }
 
 TEST(BenchParamsTest, WithAllOfTheModelInTheCacheNothingIsReadTwice) {

@@ -103,6 +103,33 @@ TEST(BenchStepTest, WithoutACeilingThereIsNoBound) {
   expect_spread(one["step_seconds"], "step_seconds");
 }
 
+TEST(BenchStepTest, ARateAboveTheDisksCountersIsWithheld) {
+  const TempDir folder;
+  const std::string file = (folder.path() / "buffered.json").string();
+  std::ofstream(file) << json{
+      {"offload_optimizer", {{"device", "nvme"}, {"nvme_path", folder.path().string()}}},
+      {"io", {{"direct", "off"}}}};
+  const json result = bench({"--config", file, "--flags", "both"});
+  const json& one = result["results"][0];
+  if (result["machine"]["paths"][0]["device"].is_null()) GTEST_SKIP() << "nothing counts here";
+  EXPECT_FALSE(one["direct_io"].get<bool>());
+  EXPECT_FALSE(result["paths"][0]["direct_io"].get<bool>());
+  EXPECT_TRUE(one["withheld"].is_string()) << one;
+  EXPECT_TRUE(one["gbps"].is_null()) << one;
+  EXPECT_TRUE(one["times_bound"].is_null()) << one;
+  EXPECT_TRUE(one["device"]["read_bytes"].is_number()) << one;
+}
+
+TEST(BenchStepTest, WhatCannotFitIsRefusedBeforeAnythingIsWritten) {
+  CliProgram program;
+  const CliProgram::End end = program.run({"bench", "step", "--model", "llama-2-70b", "--ratio",
+                                           "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "--rounds", "1"});
+  EXPECT_EQ(end.status, 1);
+  EXPECT_NE(end.last_line().find("are needed for the state of 32 variants"), std::string::npos)
+      << end.err;
+  EXPECT_TRUE(program.here().names().empty());
+}
+
 TEST(BenchStepTest, TheTraceShowsReadsComputeAndWrites) {
   CliProgram program;
   const CliProgram::End end = program.run({"bench", "step", "--model", "tiny", "--tile-size",

@@ -24,6 +24,14 @@ class CliProgram {
   struct End {
     int status = -1;  ///< exit status; 1000 + N after signal N
     std::string out, err;
+
+    /// Of `err`, behind the warnings.
+    std::string last_line() const {
+      const std::size_t end = err.find_last_not_of('\n') + 1;
+      const std::size_t before = err.find_last_of('\n', end == 0 ? 0 : end - 1);
+      return before == std::string::npos ? err.substr(0, end)
+                                         : err.substr(before + 1, end - before - 1);
+    }
   };
 
   /// Where it runs; empty at first.

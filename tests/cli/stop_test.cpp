@@ -32,7 +32,7 @@ void stop_after(std::chrono::milliseconds delay, int signal, std::vector<std::st
   const CliProgram::End end = program.wait();
   EXPECT_EQ(end.status, 128 + signal) << end.err;
   EXPECT_EQ(end.out, "");
-  EXPECT_EQ(end.err.rfind("spillway: stopped by SIG", 0), 0U) << end.err;
+  EXPECT_TRUE(end.last_line().starts_with("spillway: stopped by SIG")) << end.err;
   EXPECT_TRUE(program.here().names().empty()) << "something was left behind";
 }
 

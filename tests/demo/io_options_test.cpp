@@ -65,7 +65,7 @@ TEST(IoPlanTest, FioWhereItIsAndIsWanted) {
     make_plan(options, false, false);
     ADD_FAILURE();
   } catch (const Error& error) {
-    EXPECT_EQ(error.code(), Errc::unsupported) << "not the caller's fault";
+    EXPECT_EQ(error.code(), Errc::not_found) << "the caller can mend it";
     EXPECT_NE(std::string(error.what()).find("apt-get install fio"), std::string::npos);
   }
 }

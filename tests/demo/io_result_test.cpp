@@ -36,20 +36,20 @@ GroupResult group_of(std::vector<Run> ours) {
 
 TEST(AboveCountersTest, TheDisksMustHaveMovedIt) {
   const tool::DeviceCounters moved{.read_bytes = 10 * GB, .written_bytes = 1 * GB};
-  EXPECT_EQ(above_counters(10 * GB, 1 * GB, moved), "");
-  EXPECT_EQ(above_counters(0, 0, moved), "") << "others may move as much as they like";
-  EXPECT_NE(above_counters(10 * GB + GB / 5, 0, moved), "");
-  EXPECT_NE(above_counters(0, 2 * GB, moved), "");
+  EXPECT_EQ(tool::above_counters(10 * GB, 1 * GB, moved), "");
+  EXPECT_EQ(tool::above_counters(0, 0, moved), "") << "others may move as much as they like";
+  EXPECT_NE(tool::above_counters(10 * GB + GB / 5, 0, moved), "");
+  EXPECT_NE(tool::above_counters(0, 2 * GB, moved), "");
 }
 
 // 1 % and 1 MiB may be missing.
 TEST(AboveCountersTest, TheSlackIsSmall) {
   const tool::DeviceCounters moved{.read_bytes = 10 * GB, .written_bytes = 0};
   const std::int64_t most = 10 * GB + GB / 10 + (1 << 20);
-  EXPECT_EQ(above_counters(most, 0, moved), "");
-  EXPECT_NE(above_counters(most + 2, 0, moved), "");
-  EXPECT_EQ(above_counters(0, 1 << 20, moved), "");
-  EXPECT_NE(above_counters(0, (1 << 20) + 1, moved), "");
+  EXPECT_EQ(tool::above_counters(most, 0, moved), "");
+  EXPECT_NE(tool::above_counters(most + 2, 0, moved), "");
+  EXPECT_EQ(tool::above_counters(0, 1 << 20, moved), "");
+  EXPECT_NE(tool::above_counters(0, (1 << 20) + 1, moved), "");
 }
 
 TEST(FiguresTest, SharesAreOfTheFioOfTheSameRound) {

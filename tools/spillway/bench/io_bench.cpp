@@ -40,35 +40,14 @@ std::string title(const Group& group) {
 
 }  // namespace
 
-IoBench::IoBench(Plan plan, tool::MachineReport machine, tool::Trace* trace) : trace_(trace) {
+IoBench::IoBench(Plan plan, tool::MachineReport machine, tool::Trace* trace)
+    : trace_(trace), disks_(machine.places) {
   report_.plan = std::move(plan);
   report_.machine = std::move(machine);
-  for (const tool::Place& place : report_.machine.places) {
-    if (!place.device || !place.device->counters()) {
-      all_counted_ = false;
-    } else if (std::ranges::find(disks_, place.device->sysfs, &tool::BlockDevice::sysfs) ==
-               disks_.end()) {
-      disks_.push_back(*place.device);
-    }
-  }
-}
-
-std::optional<tool::DeviceCounters> IoBench::counters() const {
-  if (!all_counted_) return std::nullopt;
-  tool::DeviceCounters sum;
-  for (const tool::BlockDevice& disk : disks_) {
-    const auto counted = disk.counters();
-    if (!counted) return std::nullopt;
-    sum.read_bytes += counted->read_bytes;
-    sum.written_bytes += counted->written_bytes;
-  }
-  return sum;
 }
 
 Run IoBench::measured(Run run, const std::optional<tool::DeviceCounters>& before) {
-  if (const auto after = counters(); before && after)
-    run.moved = tool::DeviceCounters{.read_bytes = after->read_bytes - before->read_bytes,
-                                     .written_bytes = after->written_bytes - before->written_bytes};
+  run.moved = disks_.moved_since(before);
   report_.bytes_written += run.bytes_written;
   return run;
 }
@@ -91,9 +70,11 @@ void IoBench::prepare_fio() {
   const Plan& plan = report_.plan;
   if (!plan.fio) return;
   fio_.emplace(std::string(), tool::child_launcher);
+  // Ours come out of them too, twice as many where they read and write: another run's may be near.
   std::int64_t buffers = 0;
   for (const Group& group : plan.groups)
-    buffers = std::max(buffers, group.block_size * group.queue_depth);
+    buffers = std::max(buffers, group.block_size * group.queue_depth *
+                                    (group.pattern == LoadPattern::mixed ? 2 : 1));
   // Each of its jobs rounds up.
   const std::int64_t need = plan.ranks * (buffers + 4 * MiB);
   if (need > report_.machine.available_bytes / memory_for_fio) {
@@ -141,6 +122,8 @@ Report IoBench::run() {
   prepare_fio();
   progress_.begin("filling the files", planned_ms());
   start_ranks();
+  progress_.clear();
+  tool::say(report_.warnings);
   std::int64_t our_runs = 0;
   for (const Group& group : plan.groups) {
     our_runs += plan.rounds * std::ssize(plan.engines);
@@ -149,10 +132,32 @@ Report IoBench::run() {
   if (trace_ != nullptr)
     spans_per_run_ = std::max<std::int64_t>(100, spans_in_all / our_runs / plan.ranks);
   for (const Group& group : plan.groups) run_group(group);
+  warn_of_short_runs();
   report_.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   if (fio_) report_.fio_engine = fio_->engine();
   progress_.clear();
   return report_;
+}
+
+// A bound that cut runs short has made their rates less certain: that must not go unsaid.
+void IoBench::warn_of_short_runs() {
+  const Plan& plan = report_.plan;
+  double shortest = plan.seconds;
+  std::int64_t cut = 0;
+  for (const GroupResult& group : report_.groups)
+    for (const Series& series : group.series)
+      for (const Run& run : series.runs)
+        if (group.group.writes() && run.seconds < plan.seconds / 2) {
+          ++cut;
+          shortest = std::min(shortest, run.seconds);
+        }
+  if (cut == 0) return;
+  progress_.clear();
+  tool::say({report_.warnings.emplace_back(fmt::format(
+      "{} of our runs that write ended after less than half of --seconds, the shortest after "
+      "{:.3f} "
+      "s, for --max-written ({}) is shared by all runs: raise it, or compare less at once",
+      cut, shortest, demo::bytes_text(plan.max_written)))});
 }
 
 void IoBench::run_group(const Group& group) {
@@ -198,7 +203,7 @@ Run IoBench::run_fio(const Group& group, bool huge_pages, std::int64_t max_bytes
     start.pattern = LoadPattern::read;
     fio_start_cpu_ = fio_->start_cpu_seconds(start, 2);
   }
-  const auto before = counters();
+  const auto before = disks_.counters();
   const tool::FioResult fio = fio_->run(job, [&] { progress_.set(done_ms_ + ms_since(begin)); });
   const Run run = measured({.bytes_read = fio.read_bytes,
                             .bytes_written = fio.written_bytes,
@@ -225,7 +230,7 @@ void IoBench::run_ours(const Group& group, Series& series, std::int64_t max_byte
         std::max(group.block_size, max_bytes / 2 / group.block_size * group.block_size);
   for (const auto& rank : ranks_) rank->prepare(shape, spans_per_run_);
   for (const auto& rank : ranks_) rank->wait_prepared();
-  const auto before = counters();
+  const auto before = disks_.counters();
   const std::int64_t start_ns = Timeline::now_ns() + 2'000'000 + 200'000 * std::ssize(ranks_);
   for (const auto& rank : ranks_) rank->start(start_ns);
 

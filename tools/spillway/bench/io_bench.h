@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/disks.h"
 #include "bench/fio.h"
 #include "bench/huge_pages.h"
 #include "bench/io_result.h"
@@ -35,19 +36,18 @@ class IoBench {
   Run run_fio(const Group& group, bool huge_pages, std::int64_t max_bytes);
   void run_ours(const Group& group, Series& series, std::int64_t max_bytes, int round);
   Run measured(Run run, const std::optional<tool::DeviceCounters>& before);
-  std::optional<tool::DeviceCounters> counters() const;
+  void warn_of_short_runs();
   std::int64_t planned_ms() const;
   void run_ended(Clock::time_point begin);
 
   Report report_;
   tool::Trace* trace_;
+  tool::Disks disks_;
   tool::Progress progress_;
   std::optional<tool::HugePages> huge_pages_;  // before fio, which needs them
   std::optional<tool::Fio> fio_;
   double fio_start_cpu_ = 0;
   std::vector<std::unique_ptr<tool::LoadWorker>> ranks_;
-  std::vector<tool::BlockDevice> disks_;
-  bool all_counted_ = true;
   std::int64_t writing_runs_left_ = 0;
   std::int64_t spans_per_run_ = 0;
   std::int64_t done_ms_ = 0;

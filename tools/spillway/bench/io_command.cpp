@@ -44,12 +44,8 @@ int run_bench_io(const io_bench::Options& options) {
       io_bench::IoBench(plan, std::move(machine), options.trace ? &trace : nullptr).run();
   if (trace_file) trace_file->write(trace.to_json() + "\n");
   if (json_file) json_file->write(io_bench::to_json(report) + "\n");
-  if (options.json && !json_file) {
-    for (const std::string& warning : report.warnings) fmt::print(stderr, "warning: {}\n", warning);
-    print_out(io_bench::to_json(report) + "\n");
-  } else {
-    print_out(io_bench::to_text(report));
-  }
+  print_out(options.json && !json_file ? io_bench::to_json(report) + "\n"
+                                       : io_bench::to_text(report));
   return 0;
 }
 
@@ -75,7 +71,7 @@ void add_bench_io(CLI::App& bench, Command& chosen) {
       ->delimiter(',')
       ->group("Work")
       ->capture_default_str();
-  command.add_option("--queue-depth", o.queue_depths, "Transfers in flight: 4,8,16")
+  command.add_option("--queue-depth", o.queue_depths, "Transfers in flight, of each rank: 4,8,16")
       ->type_name("LIST")
       ->delimiter(',')
       ->check(whole_number(1, 16384))

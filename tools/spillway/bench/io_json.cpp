@@ -59,6 +59,7 @@ ordered_json series_json(const Report& report, const GroupResult& group, const S
   out["rounds"] = series.runs.size();
   out["gbps"] = tool::to_json(figures.gbps);
   out["withheld"] = text_or_null(figures.withheld);
+  out["ceiling_withheld"] = text_or_null(figures.ceiling_withheld);
   out["ceiling_gbps"] = tool::to_json(figures.ceiling);
   out["ceiling"] = report.plan.fio ? ordered_json(huge ? "fio, huge pages" : "fio, 4 KiB pages")
                                    : ordered_json();

@@ -22,8 +22,13 @@ template <typename... Args>
 }
 
 std::int64_t bytes_of(std::string_view flag, const std::string& text) {
-  if (text == "auto") refuse("{} {}: a number of bytes is needed", flag, text);  // as configs take
-  return tool::parse_field(flag, "offload_param", "buffer_size", text).offload_param.buffer_size;
+  try {
+    if (text != "auto")  // as configs take
+      return tool::parse_field(flag, "offload_param", "buffer_size", text)
+          .offload_param.buffer_size;
+  } catch (const Error&) {  // it speaks of the field whose rules these are
+  }
+  refuse("{} {}: must be a number of bytes, or a size as 96MiB, and less than 8 EiB", flag, text);
 }
 
 LoadPattern pattern_named(const std::string& name) {
@@ -124,7 +129,7 @@ Plan make_plan(const Options& options, bool on_zram, bool fio_there) {
   plan.max_written = bytes_of("--max-written", options.max_written);
   for (const std::string& engine : options.engines) plan.engines.push_back(engine_named(engine));
   if (options.ceiling == "fio" && !fio_there)
-    throw Error(Errc::unsupported,
+    throw Error(Errc::not_found,
                 fmt::format("--ceiling fio: there is no fio here; {}", tool::Fio::how_to_install));
   plan.fio = fio_there && options.ceiling != "none";
   plan.fill = options.data == "words" || (options.data == "auto" && on_zram) ? LoadFill::words

@@ -56,7 +56,7 @@ std::string_view name_of(LoadPattern pattern);
 std::string_view name_of(EngineChoice engine);
 
 /// `on_zram`: a path lies on a device that stores repeated words for free. `fio_there`: it is
-/// installed. Throws Error: invalid_config, invalid_argument; unsupported (fio, when it is asked
+/// installed. Throws Error: invalid_config, invalid_argument; not_found (fio, when it is asked
 /// for). Paths are looked at when they are used.
 Plan make_plan(const Options& options, bool on_zram, bool fio_there);
 

@@ -27,24 +27,8 @@ tool::Spread over(std::size_t rounds, Value value) {
 
 }  // namespace
 
-std::string above_counters(std::int64_t bytes_read, std::int64_t bytes_written,
-                           const tool::DeviceCounters& moved) {
-  const auto above = [](std::int64_t claimed, std::int64_t counted) {
-    return static_cast<double>(claimed) > static_cast<double>(counted) * (1 + counter_slack_share) +
-                                              static_cast<double>(counter_slack_bytes);
-  };
-  const auto line = [](const char* what, std::int64_t claimed, std::int64_t counted) {
-    return fmt::format("{} bytes seem to have been {}, but the disks moved only {}", claimed, what,
-                       counted);
-  };
-  if (above(bytes_read, moved.read_bytes)) return line("read", bytes_read, moved.read_bytes);
-  if (above(bytes_written, moved.written_bytes))
-    return line("written", bytes_written, moved.written_bytes);
-  return {};
-}
-
 std::string Run::doubt() const {
-  return moved ? above_counters(bytes_read, bytes_written, *moved) : std::string();
+  return moved ? tool::above_counters(bytes_read, bytes_written, *moved) : std::string();
 }
 
 bool Report::direct() const {
@@ -64,7 +48,8 @@ Figures figures_of(const GroupResult& group, const Series& series) {
   const auto rate = [&](std::size_t i) {
     return (before[i].gb_per_second() + after[i].gb_per_second()) / 2;
   };
-  if (const std::size_t n = after.size(); n > 0 && doubt_in({&before, &after}).empty()) {
+  figures.ceiling_withheld = doubt_in({&before, &after});
+  if (const std::size_t n = after.size(); n > 0 && figures.ceiling_withheld.empty()) {
     figures.ceiling = over(n, rate);
     figures.control = over(
         n, [&](std::size_t i) { return after[i].gb_per_second() / before[i].gb_per_second(); });
@@ -74,7 +59,9 @@ Figures figures_of(const GroupResult& group, const Series& series) {
       figures.share = over(std::min(n, runs.size()),
                            [&](std::size_t i) { return runs[i].gb_per_second() / rate(i); });
   }
-  if (const std::size_t n = small.size(); n > 0 && doubt_in({&small}).empty()) {
+  const std::string small_withheld = doubt_in({&small});
+  if (figures.ceiling_withheld.empty()) figures.ceiling_withheld = small_withheld;
+  if (const std::size_t n = small.size(); n > 0 && small_withheld.empty()) {
     figures.small = over(n, [&](std::size_t i) { return small[i].gb_per_second(); });
     if (ours)
       figures.share_of_small = over(std::min(n, runs.size()), [&](std::size_t i) {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/block_device.h"
+#include "bench/disks.h"
 #include "bench/io_options.h"
 #include "bench/machine_report.h"
 #include "bench/spread.h"
@@ -28,13 +28,6 @@ struct Run {
   /// Why this rate cannot be true: the disks moved less. Empty where they did not, or do not count.
   std::string doubt() const;
 };
-
-/// Of the disks' counters more than that may be missing, for they lag.
-inline constexpr double counter_slack_share = 0.01;
-inline constexpr std::int64_t counter_slack_bytes = 1024 * 1024;
-/// What is wrong with a claim of that many bytes; empty: nothing.
-std::string above_counters(std::int64_t bytes_read, std::int64_t bytes_written,
-                           const tool::DeviceCounters& moved);
 
 /// Our runs of one engine in a group, one a round.
 struct Series {
@@ -73,7 +66,8 @@ struct Report {
 struct Figures {
   std::optional<tool::Spread> gbps, ceiling, share, control, small, share_of_small;
   std::optional<tool::Spread> cpu, fio_cpu;  ///< [s/GiB]
-  std::string withheld;                      ///< why there is no rate
+  std::string withheld;                      ///< why there is no rate of ours
+  std::string ceiling_withheld;              ///< why there is one missing of fio's
 };
 Figures figures_of(const GroupResult& group, const Series& series);
 

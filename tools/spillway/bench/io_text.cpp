@@ -58,6 +58,7 @@ void add_series(const Report& report, const GroupResult& group, const Series& se
   if (report.plan.fio) {
     const char* const pages = report.fio_huge_pages ? "huge pages" : "4 KiB pages";
     row(fmt::format("fio, {}", pages), spread_text(figures.ceiling, 2) + " GB/s");
+    if (!figures.ceiling_withheld.empty()) row("", "withheld: " + figures.ceiling_withheld);
     row("share of it", spread_text(figures.share, 3) + "   A/A control, fio of fio " +
                            spread_text(figures.control, 3));
     if (!group.fio_small.empty())
@@ -70,6 +71,9 @@ void add_series(const Report& report, const GroupResult& group, const Series& se
                                    std::pair{"write us, p50/90/99/99.9", &Run::write_latency}})
     if (const std::string line = latency_text(series.runs, side); line != "-") row(name, line);
   row("bytes", counters_text(series.runs));
+  if (series.huge_page_share < 0.99)
+    row("our buffers", fmt::format("{:.0f} % in huge pages{}", 100 * series.huge_page_share,
+                                   report.fio_huge_pages ? ", fio's are all in them" : ""));
   if (series.short_transfers + series.retries > 0)
     row("short transfers, retries", fmt::format("{}, {}", series.short_transfers, series.retries));
   for (const std::string& reason : series.reasons) row("", reason);

@@ -6,11 +6,15 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <set>
 #include <string_view>
+#include <thread>
 
 #include "bench/fio.h"
 #include "demo_report.h"
@@ -23,9 +27,10 @@ using nlohmann::ordered_json;
 
 // Controllers and disks keep up to about that much in memory of their own.
 constexpr std::int64_t device_cache_bytes = std::int64_t{1} << 30;
-// Somebody else's load, in processors.
-constexpr double busy_load = 0.5;
+// Others' load: a share of the processors, and of the time in which somebody waits for I/O.
+constexpr double busy_share = 0.25;
 constexpr double busy_io_percent = 10;
+constexpr auto look = std::chrono::milliseconds(333);
 
 std::string text_of(const char* file) {
   std::ifstream stream(file);
@@ -66,11 +71,35 @@ int count_numa_nodes() {
   return nodes > 0 ? nodes : 1;
 }
 
-// "some avg10=12.34 avg60=..."
-double io_pressure() {
+// "some avg10=12.34 avg60=... total=1234": [us] in which somebody waited for I/O; -1: not told.
+std::int64_t waited_us() {
   const std::string text = text_of("/proc/pressure/io");
-  const std::size_t at = text.find("avg10=");
-  return at == std::string::npos ? -1 : std::strtod(text.c_str() + at + 6, nullptr);
+  const std::size_t at = text.find("total=");
+  return at == std::string::npos ? -1 : std::strtoll(text.c_str() + at + 6, nullptr, 10);
+}
+
+// "cpu  user nice system idle iowait irq softirq steal ...", in ticks of all processors; the
+// guests' time stands in the first two, and what the host took away counts as busy.
+std::int64_t busy_ticks() {
+  std::ifstream stream("/proc/stat");
+  std::string name;
+  std::int64_t user = 0, nice = 0, system = 0, idle = 0, waiting = 0, irq = 0, soft = 0, steal = 0;
+  stream >> name >> user >> nice >> system >> idle >> waiting >> irq >> soft >> steal;
+  return user + nice + system + irq + soft + steal;
+}
+
+// What our own last runs did is in all the kernel's averages; what happens now is not ours.
+void look_at_others(MachineReport& machine) {
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  const std::int64_t waited = waited_us(), busy = busy_ticks();
+  std::this_thread::sleep_for(look);
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  machine.busy = static_cast<double>(busy_ticks() - busy) / seconds /
+                 static_cast<double>(::sysconf(_SC_CLK_TCK));
+  if (waited >= 0)
+    machine.io_pressure =
+        std::min(100.0, 1e-4 * static_cast<double>(waited_us() - waited) / seconds);
 }
 
 Place place_of(const std::filesystem::path& directory) {
@@ -170,7 +199,7 @@ MachineReport look_at_machine(const std::vector<std::filesystem::path>& director
   machine.memory_bytes = proc_bytes("/proc/meminfo", "MemTotal");
   machine.available_bytes = available_memory_bytes();
   machine.load = std::strtod(first_word("/proc/loadavg").c_str(), nullptr);
-  machine.io_pressure = io_pressure();
+  look_at_others(machine);
   for (const std::filesystem::path& directory : directories)
     machine.places.push_back(place_of(directory));
   return machine;
@@ -191,13 +220,13 @@ std::vector<std::string> warnings_of(const MachineReport& machine, std::int64_t 
         fmt::format("the processors' clock changes (governor {}): cpupower frequency-set -g "
                     "performance",
                     machine.governor));
-  if (machine.load > busy_load * machine.processors)
+  if (machine.busy > busy_share * machine.processors)
     warnings.push_back(
-        fmt::format("a busy machine: load {:.1f} on {} processors in the last minute", machine.load,
-                    machine.processors));
+        fmt::format("a busy machine: others kept {:.1f} of {} processors busy just now",
+                    machine.busy, machine.processors));
   if (machine.io_pressure > busy_io_percent)
     warnings.push_back(
-        fmt::format("somebody waited for I/O in {:.0f} % of the last ten seconds: the disk is not "
+        fmt::format("somebody waited for I/O in {:.0f} % of the time just before: the disk is not "
                     "ours alone",
                     machine.io_pressure));
   std::set<std::string> seen;
@@ -213,6 +242,10 @@ std::vector<std::string> warnings_of(const MachineReport& machine, std::int64_t 
     }
   }
   return warnings;
+}
+
+void say(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
 }
 
 ordered_json to_json(const MachineReport& machine) {
@@ -238,6 +271,7 @@ ordered_json to_json(const MachineReport& machine) {
           {"transparent_huge_pages", machine.huge_pages},
           {"governor", text_or_null(machine.governor)},
           {"load", machine.load},
+          {"busy_processors", machine.busy},
           {"io_pressure_percent",
            machine.io_pressure < 0 ? ordered_json() : ordered_json(machine.io_pressure)},
           {"paths", std::move(places)}};

@@ -5,13 +5,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <random>
 #include <utility>
 #include <vector>
 
+#include "bench/disks.h"
 #include "bench/params_report.h"
 #include "bench/params_run.h"
 #include "bench/params_trace.h"
+#include "bench/promised_file.h"
 #include "model.h"
 #include "progress.h"
 #include "scratch_directory.h"
@@ -67,6 +70,8 @@ class Bench {
   }
 
   const Report& run() {
+    tool::say(report_.warnings);
+    tool::require_space(report_.machine.places, report_.bytes, "the parameters");
     if (report_.layers < report_.whole_layers)
       fmt::print(stderr, "note: {} is cut to its first {} of {} layers: {} parameters\n",
                  report_.model, report_.layers, report_.whole_layers, report_.params);
@@ -138,9 +143,12 @@ int run_params(const Options& options) {
     throw Error(Errc::invalid_argument,
                 fmt::format("--think-ms {}: from 0 to 1000000", options.think_ms));
   const tool::StopSignals signals;
+  std::optional<tool::PromisedFile> json_file;
+  if (options.json && *options.json != "-") json_file.emplace(*options.json);
   Bench bench(options, resolve(options));
   const Report& report = bench.run();
-  print_out(options.json ? to_json(report) + "\n" : to_table(report));
+  if (json_file) json_file->write(to_json(report) + "\n");
+  print_out(options.json && !json_file ? to_json(report) + "\n" : to_table(report));
   return 0;
 }
 

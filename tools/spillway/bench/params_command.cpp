@@ -38,9 +38,10 @@ void add_bench_params(CLI::App& bench, Command& chosen) {
       ->delimiter(',')
       ->group("Offload");
   command
-      .add_option("--nvme-path", o.nvme_path,
-                  "Directory to keep the parameters in (default: a fresh one here, removed at the "
-                  "end)")
+      .add_option(
+          "--nvme-path", o.nvme_path,
+          "Directories to keep the parameters in (default: a fresh one here, removed at the "
+          "end)")
       ->type_name("DIR")
       ->group("Offload");
   command
@@ -49,7 +50,12 @@ void add_bench_params(CLI::App& bench, Command& chosen) {
                   "options here set")
       ->type_name("FILE")
       ->group("Offload");
-  command.add_flag("--json", o.json, "One JSON object on standard output instead of the table")
+  command
+      .add_option("--json", o.json,
+                  "One JSON object, to FILE or, without one, instead of the table")
+      ->type_name("[FILE]")
+      ->expected(0, 1)
+      ->default_str("-")
       ->group("Result");
   command.callback(
       [options, &chosen] { chosen = [options] { return params::run_params(*options); }; });

@@ -63,9 +63,9 @@ Config resolve(const Options& options) {
     config.offload_param.buffer_count = 0;
   }
   OffloadParamConfig& offload = config.offload_param;
-  if (options.nvme_path) {
+  if (!options.nvme_path.empty()) {
     offload.device = OffloadDevice::nvme;
-    offload.nvme_path = {*options.nvme_path};
+    offload.nvme_path = options.nvme_path;
     config.io.path_weights.clear();  // those of the file were for the paths of the file
   }
   if (offload.device != OffloadDevice::nvme)

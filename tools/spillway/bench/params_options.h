@@ -23,9 +23,10 @@ struct Options {
   std::string trace = "forward-backward";
   std::vector<std::string> caps = {};  ///< elements, or shares as in "25%"; empty: chosen
   std::int64_t passes = 5;
-  double think_ms = 0;  ///< per layer
-  bool json = false;
-  std::optional<std::filesystem::path> nvme_path = {}, config_file = {};
+  double think_ms = 0;                   ///< per layer
+  std::optional<std::string> json = {};  ///< a file, or "-": instead of the table
+  std::vector<std::filesystem::path> nvme_path = {};
+  std::optional<std::filesystem::path> config_file = {};
 };
 
 /// One size of the CPU cache.

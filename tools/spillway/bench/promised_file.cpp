@@ -28,6 +28,7 @@ namespace {
 }  // namespace
 
 PromisedFile::PromisedFile(std::filesystem::path file) : file_(std::move(file)) {
+  if (file_ == "-") throw Error(Errc::invalid_argument, "-: this goes to a file, give it a name");
   int fd = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   made_ = fd >= 0;
   if (fd < 0 && errno == EEXIST) fd = ::open(file_.c_str(), O_WRONLY | O_CLOEXEC);

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "bench/disks.h"
 #include "bench/promised_file.h"
 #include "bench/step_ceiling.h"
 #include "bench/step_ranks.h"
@@ -50,6 +51,7 @@ class Bench {
     if (options.trace && options.ranks > 1)
       throw Error(Errc::invalid_argument, "--trace shows one rank: leave --ranks out");
     report_.machine = tool::look_at_machine(paths);
+    disks_.emplace(report_.machine.places);
     report_.params = model_.parameters();
     report_.warnings = tool::warnings_of(report_.machine, state_width * report_.params);
     report_.model = model_.name;
@@ -62,6 +64,8 @@ class Bench {
     report_.ranks = options.ranks;
     report_.rounds = options.rounds;
     report_.seconds = options.seconds;
+    tool::say(report_.warnings);
+    require_space();
     set_up(paths);
   }
 
@@ -71,6 +75,11 @@ class Bench {
     for (int round = 0; round < options_.rounds; ++round) measure(round);
     for (std::size_t v = 0; v < runs_.size(); ++v) report_.results[v].house = runs_[v]->house();
     if (ceiling_->measured()) report_.ceiling = ceiling_->source();
+    report_.paths = runs_.front()->paths();
+    if (report_.paths.empty()) report_.paths = ceiling_->paths();
+    // In words that mean the same elsewhere.
+    for (std::size_t i = 0; i < report_.paths.size(); ++i)
+      report_.paths[i].path = report_.machine.places[i].path;
     progress_.clear();
     return report_;
   }
@@ -91,6 +100,19 @@ class Bench {
   }
 
  private:
+  std::int64_t ceiling_bytes() const {
+    return std::clamp(state_width * report_.params, least_file, most_file);
+  }
+
+  void require_space() const {
+    auto bytes = static_cast<double>(options_.ceiling == "none" ? 0 : ceiling_bytes());
+    for (const Variant& variant : variants_)
+      bytes += variant.config.offload_optimizer.ratio *
+               static_cast<double>(state_width * report_.params);
+    tool::require_space(report_.machine.places, std::llround(bytes),
+                        fmt::format("the state of {} variants", variants_.size()));
+  }
+
   // Everything is there before anything is timed, and has been through one step.
   void set_up(const std::vector<std::filesystem::path>& paths) {
     progress_.begin("first values", static_cast<std::int64_t>(variants_.size()) + 2);
@@ -101,10 +123,10 @@ class Bench {
       progress_.advance(1);
     }
     const LoadFill fill = work_.kind == demo::WorkKind::adamw ? LoadFill::random : LoadFill::words;
-    ceiling_ = std::make_unique<Ceiling>(
-        options_.ceiling, paths, std::clamp(state_width * report_.params, least_file, most_file),
-        fill);
-    if (!ceiling_->doubt().empty()) report_.warnings.push_back(ceiling_->doubt());
+    ceiling_ = std::make_unique<Ceiling>(options_.ceiling, paths, ceiling_bytes(), fill,
+                                         variants_.front().config.io);
+    progress_.clear();
+    if (!ceiling_->doubt().empty()) tool::say({report_.warnings.emplace_back(ceiling_->doubt())});
     report_.ceiling = "none";
     progress_.advance(1);
     set_up_memory();
@@ -118,13 +140,16 @@ class Bench {
   }
 
   // As many steps as fill a turn, by what the last ones took.
-  StepFigures steps(std::size_t v) {
+  void take_steps(std::size_t v, Turn& turn) {
     double& seconds = seconds_of_step_[v];
-    const auto count =
-        static_cast<std::int64_t>(std::ceil(options_.seconds / std::max(seconds, 1e-6)));
-    const StepFigures figures = runs_[v]->steps(std::clamp<std::int64_t>(count, 1, 1'000'000));
-    seconds = figures.seconds;
-    return figures;
+    const double wanted = std::ceil(options_.seconds / std::max(seconds, 1e-6));
+    const auto count = static_cast<std::int64_t>(std::clamp(wanted, 1.0, 1e6));
+    const auto before = disks_->counters();
+    turn.step = runs_[v]->steps(count);
+    turn.moved = disks_->moved_since(before);
+    turn.bytes_read = std::llround(turn.step.bytes_read * static_cast<double>(count));
+    turn.bytes_written = std::llround(turn.step.bytes_written * static_cast<double>(count));
+    seconds = turn.step.seconds;
   }
 
   // The same compute on plain arrays; of a model that is too large for that, a part.
@@ -163,7 +188,7 @@ class Bench {
     for (std::size_t i = 0; i < runs_.size(); ++i) {
       const std::size_t v = (static_cast<std::size_t>(round) + i) % runs_.size();
       Turn& turn = report_.results[v].turns.emplace_back();
-      turn.step = steps(v);
+      take_steps(v, turn);
       turn.in_memory_seconds = in_memory;
       const std::optional<double> after = ceiling();
       if (after) turn.ceiling = (*before + *after) / 2;
@@ -183,6 +208,7 @@ class Bench {
   tool::Progress progress_;
   std::vector<std::unique_ptr<Stepper>> runs_;
   std::vector<double> seconds_of_step_;
+  std::optional<tool::Disks> disks_;
   std::unique_ptr<Ceiling> ceiling_;
   demo::Model memory_model_;
   std::unique_ptr<demo::InMemoryRun> memory_;
@@ -201,8 +227,6 @@ int run(const Options& options) {
   const Report& report = bench.run();
   if (trace_file) trace_file->write(bench.trace());
   if (json_file) json_file->write(to_json(report) + "\n");
-  if (options.json)
-    for (const std::string& warning : report.warnings) fmt::print(stderr, "warning: {}\n", warning);
   const std::string text = options.json && !json_file ? to_json(report) + "\n" : to_table(report);
   if (std::fputs(text.c_str(), stdout) == EOF || std::fflush(stdout) == EOF)
     throw Error(Errc::io_error, "the result could not be written to standard output");

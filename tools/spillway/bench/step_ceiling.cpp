@@ -28,13 +28,13 @@ void keep_going() { tool::StopSignals::check(); }
 }  // namespace
 
 Ceiling::Ceiling(const std::string& wish, const std::vector<std::filesystem::path>& paths,
-                 std::int64_t file_bytes, LoadFill fill) {
+                 std::int64_t file_bytes, LoadFill fill, const IoConfig& io) {
   if (wish == "none") return;
   const bool fio = use_fio(wish);
   const auto count = static_cast<std::int64_t>(paths.size());
   const std::int64_t each = std::max(file_bytes / count / block_bytes, 2 * depth_of_path);
-  load_ = std::make_unique<PathLoad>(
-      PathLoadOptions{.paths = paths, .file_bytes = each * block_bytes * count, .fill = fill});
+  load_ = std::make_unique<PathLoad>(PathLoadOptions{
+      .paths = paths, .file_bytes = each * block_bytes * count, .fill = fill, .io = io});
   load_->fill({.on_progress = [](std::int64_t) { keep_going(); }});
   if (!fio) return;
 

@@ -20,11 +20,13 @@ class Ceiling {
   /// `wish`: auto, fio, engine, none. Makes and fills the files. Throws Error: not_found (fio), and
   /// what PathLoad throws.
   Ceiling(const std::string& wish, const std::vector<std::filesystem::path>& paths,
-          std::int64_t file_bytes, LoadFill fill);
+          std::int64_t file_bytes, LoadFill fill, const IoConfig& io);
 
   bool measured() const { return load_ != nullptr; }
   /// "fio-3.33 with io_uring, ...", "engine", "none".
   std::string source() const;
+  /// Its files' paths, with the proof of direct I/O; empty where nothing is measured.
+  std::vector<PathStats> paths() const { return load_ ? load_->paths() : std::vector<PathStats>(); }
   /// What makes it no ceiling; empty when nothing does.
   const std::string& doubt() const { return doubt_; }
   /// [bytes per second] reads and writes together, over `seconds`. Requires measured().

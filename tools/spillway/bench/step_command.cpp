@@ -33,7 +33,7 @@ void add_work(CLI::App& command, steps::Options& o) {
 void add_ranks(CLI::App& command, steps::Options& o) {
   command.add_option("--ranks", o.ranks, "Processes that share the state, as those of a job do")
       ->type_name("N")
-      ->check(whole_number(1, 1024))
+      ->check(whole_number(1, 256))
       ->group("Work")
       ->capture_default_str();
 }
@@ -85,7 +85,6 @@ void add_bench_step(CLI::App& bench, Command& chosen) {
       ->capture_default_str();
   command.add_option("--seconds", o.seconds, "At least, of each turn")
       ->type_name("S")
-      ->check(CLI::Range(0.0, 3600.0))
       ->group("Measuring")
       ->capture_default_str();
   command

@@ -81,6 +81,9 @@ demo::StepWork work_of(const Options& options) {
 }
 
 std::vector<Variant> variants_of(const Options& options) {
+  if (!(options.seconds >= 0 && options.seconds <= 3600))  // NaN is neither
+    throw Error(Errc::invalid_argument,
+                fmt::format("--seconds {}: from 0 to 3600", options.seconds));
   std::vector<Variant> variants{{.flags = {}, .config = base_of(options)}};
   const auto field = [](const char* flag, const char* key, const std::string& text) {
     return tool::parse_field(flag, "offload_optimizer", key, text).offload_optimizer;

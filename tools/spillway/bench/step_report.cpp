@@ -24,13 +24,16 @@ constexpr Figure figures[] = {
      [](const Turn& t) -> std::optional<double> { return t.in_memory_seconds; }},
     {"times_bound",
      [](const Turn& t) -> std::optional<double> {
-       if (!t.bound_seconds() || *t.bound_seconds() <= 0) return std::nullopt;
+       if (!t.doubt().empty() || !t.bound_seconds() || *t.bound_seconds() <= 0) return std::nullopt;
        return t.step.seconds / *t.bound_seconds();
      }},
     {"times_first",
      [](const Turn& t) -> std::optional<double> { return t.step.seconds / t.first_seconds; }},
     {"gbps",
-     [](const Turn& t) -> std::optional<double> { return 1e-9 * t.step.bytes() / t.step.seconds; }},
+     [](const Turn& t) -> std::optional<double> {
+       if (!t.doubt().empty()) return std::nullopt;
+       return 1e-9 * t.step.bytes() / t.step.seconds;
+     }},
     {"ceiling_gbps",
      [](const Turn& t) -> std::optional<double> {
        if (!t.ceiling) return std::nullopt;
@@ -50,6 +53,17 @@ constexpr Figure figures[] = {
      [](const Turn& t) -> std::optional<double> { return t.step.checksum_seconds; }},
 };
 
+// Of all turns together.
+ordered_json device_json(const Result& result) {
+  tool::DeviceCounters sum;
+  for (const Turn& turn : result.turns) {
+    if (!turn.moved) return nullptr;
+    sum.read_bytes += turn.moved->read_bytes;
+    sum.written_bytes += turn.moved->written_bytes;
+  }
+  return {{"read_bytes", sum.read_bytes}, {"written_bytes", sum.written_bytes}};
+}
+
 std::optional<Spread> figure(const Result& result, std::string_view name) {
   for (const Figure& one : figures)
     if (name == one.name) return spread(result, one.value);
@@ -65,6 +79,9 @@ ordered_json result_json(const Result& result) {
       {"ratio", offload.ratio},         {"checksums", result.variant.config.io.checksums},
       {"direct_io", house.direct_io}};
   for (const Figure& one : figures) out[one.name] = tool::to_json(spread(result, one.value));
+  const std::string withheld = result.withheld();
+  out["withheld"] = withheld.empty() ? ordered_json() : ordered_json(withheld);
+  out["device"] = device_json(result);
   out["tiles"] = house.tiles;
   out["resident_tiles"] = house.resident_tiles;
   out["region_bytes"] = house.region_bytes;
@@ -106,6 +123,8 @@ std::string row(const Result& result) {
   text += fmt::format("  {:<16}{:.2f} GB, {} GB/s\n", "moves",
                       1e-9 * (median_of(result, "bytes_read") + median_of(result, "bytes_written")),
                       times_text(figure(result, "gbps")));
+  if (const std::string withheld = result.withheld(); !withheld.empty())
+    text += fmt::format("  {:<16}{}\n", "withheld", withheld);
   text += fmt::format(
       "  {:<16}waiting for reads {:.0f} %, writes {:.0f} %, buffers {:.0f} %; computing {:.0f} %, "
       "checksums {:.0f} %\n",
@@ -149,6 +168,12 @@ std::string to_json(const Report& report) {
   out["ceiling"] = report.ceiling;
   out["in_memory_share"] = report.in_memory_share;
   out["warnings"] = report.warnings;
+  out["paths"] = ordered_json::array();
+  for (const PathStats& path : report.paths)
+    out["paths"].push_back({{"path", path.path},
+                            {"file_system", path.file_system},
+                            {"direct_io", path.direct_io},
+                            {"direct_io_proof", path.direct_io_proof}});
   out["results"] = ordered_json::array();
   for (const Result& result : report.results) out["results"].push_back(result_json(result));
   return out.dump(2);
@@ -156,6 +181,9 @@ std::string to_json(const Report& report) {
 
 std::string to_table(const Report& report) {
   std::string text = tool::to_text(report.machine);
+  for (const PathStats& path : report.paths)
+    text += fmt::format("{}: {}: {}\n", path.path, path.direct_io ? "direct I/O" : "BUFFERED",
+                        path.direct_io_proof);
   for (const std::string& warning : report.warnings) text += fmt::format("warning: {}\n", warning);
   text += fmt::format(
       "{}{}, {} parameters, {} of state; {} x {} ({}) on {} threads{}\n"

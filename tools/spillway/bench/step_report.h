@@ -6,19 +6,28 @@
 #include <string>
 #include <vector>
 
+#include "bench/disks.h"
 #include "bench/machine_report.h"
 #include "bench/spread.h"
 #include "bench/step_run.h"
+
+#include "spillway/stats.h"
 
 namespace spillway::steps {
 
 /// One variant in one round.
 struct Turn {
   StepFigures step;
+  std::int64_t bytes_read = 0, bytes_written = 0;  ///< of all its steps, as we say
+  std::optional<tool::DeviceCounters> moved = {};  ///< as the disks say; unset: nobody counts
   std::optional<double> ceiling;  ///< [bytes per second] of the paths, just before and after
   double in_memory_seconds = 0;   ///< the same compute without the disk
   double first_seconds = 0;       ///< the step of the first variant, in the same round
 
+  /// Why no rate can be told: the disks moved less. Empty where they did not, or do not count.
+  std::string doubt() const {
+    return moved ? tool::above_counters(bytes_read, bytes_written, *moved) : std::string();
+  }
   std::optional<double> io_seconds() const {
     if (!ceiling) return std::nullopt;
     return step.bytes() / *ceiling;
@@ -39,6 +48,13 @@ struct Result {
   Variant variant;
   std::vector<Turn> turns;
   StepHouse house;
+
+  /// The first doubt among them; empty: none.
+  std::string withheld() const {
+    for (const Turn& turn : turns)
+      if (std::string doubt = turn.doubt(); !doubt.empty()) return doubt;
+    return {};
+  }
 };
 
 struct Report {
@@ -48,8 +64,9 @@ struct Report {
   std::string compute, kernel;
   int repeat = 1, threads = 1, ranks = 1, rounds = 0;
   double seconds = 0;
-  std::string ceiling;         ///< what measured it
-  double in_memory_share = 1;  ///< of the model, that the run in memory held; the rest is scaled
+  std::string ceiling;           ///< what measured it
+  std::vector<PathStats> paths;  ///< with the proof of direct I/O; empty: not known
+  double in_memory_share = 1;    ///< of the model, that the run in memory held; the rest is scaled
   std::vector<std::string> warnings;
   std::vector<Result> results;
 };

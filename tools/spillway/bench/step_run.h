@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "bench/step_options.h"
 #include "compute_threads.h"
@@ -43,6 +44,8 @@ class Stepper {
   /// `count` steps; the mean. Throws Error, Stopped.
   virtual StepFigures steps(std::int64_t count) = 0;
   virtual StepHouse house() const = 0;
+  /// With the proof of direct I/O; empty where that is not known here.
+  virtual std::vector<PathStats> paths() const { return {}; }
 };
 
 /// In this process.
@@ -55,6 +58,7 @@ class StepRun final : public Stepper {
 
   StepFigures steps(std::int64_t count) override;
   StepHouse house() const override;
+  std::vector<PathStats> paths() const override { return run_.context().stats().paths; }
   /// Transfers, compute and waits from now on; null: none.
   void record(std::shared_ptr<Timeline> timeline) { run_.record(std::move(timeline)); }
 

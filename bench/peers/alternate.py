@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Spillway and DeepSpeed on the same state, step by step in turn.
+"""Spillway, DeepSpeed and TensorNVMe on the same state, step by step in turn.
 
     alternate.py --swap-peers build/release/bench/peers/swap_peers --python VENV/bin/python \\
                  --directory /mnt/nvme --state-size 3GiB --rounds 9 [--json FILE]
@@ -13,9 +13,10 @@ from the steps of the same round.
   spillway-resident    with as much of the state in memory as makes its peak RSS DeepSpeed's
   deepspeed            its swapper and CPU Adam with the defaults
   deepspeed-pipelined  the same with pipeline_read and pipeline_write
+  tensornvme           its offloader, pipelined, and torch's fused CPU AdamW
 
-Where DeepSpeed cannot be imported, the output says so ("SKIPPED: ...") and the status is 0.
-Standard library only; `--python` names the interpreter that has DeepSpeed.
+What cannot be imported is left out, and the output says so; without any of them it says "SKIPPED:
+...", and the status is 0. Standard library only; `--python` names the interpreter that has them.
 """
 import argparse
 import datetime
@@ -100,6 +101,12 @@ def deepspeed_command(options, pipelined):
             options.gradients] + (["--pipelined"] if pipelined else [])
 
 
+def tensornvme_command(options):
+    return [options.python, os.path.join(HERE, "tensornvme_peer.py"), "--directory",
+            options.directory, "--state-bytes", str(options.state_bytes), "--sub-groups",
+            str(options.sub_groups), "--threads", str(options.threads)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,21 +121,34 @@ def main():
     parser.add_argument("--json")
     options = parser.parse_args()
 
-    peers = []
+    peers, missing = [], []
+
+    def start(name, command):
+        peer = Peer(name, command)
+        peers.append(peer)
+        if "unavailable" not in peer.about:
+            return peer
+        missing.append(f"{name}: not there ({peer.about['unavailable']})")
+        return None
+
     try:
-        plain = Peer("deepspeed", deepspeed_command(options, False))
-        peers.append(plain)
-        if "unavailable" in plain.about:
-            print(f"SKIPPED: {options.python} has no DeepSpeed ({plain.about['unavailable']}); "
-                  "README.md beside this says how to get it")
+        plain = start("deepspeed", deepspeed_command(options, False))
+        others = [plain, plain and start("deepspeed-pipelined", deepspeed_command(options, True)),
+                  start("tensornvme", tensornvme_command(options))]
+        others = [peer for peer in others if peer]
+        for line in missing:
+            print(line)
+        if not others:
+            print(f"SKIPPED: {options.python} has none of them; README.md beside this says how to "
+                  "get them")
             return 0
-        peers.append(Peer("deepspeed-pipelined", deepspeed_command(options, True)))
-        peers.append(Peer("spillway", spillway_command(options, 1)))
+        own = start("spillway", spillway_command(options, 1))
         # What DeepSpeed's process takes when it is not pipelined is the smaller of its two needs.
-        spare = plain.about["peak_rss_bytes"] - peers[2].step()["peak_rss_bytes"]
+        like = others[0]
+        spare = like.about["peak_rss_bytes"] - own.step()["peak_rss_bytes"]
         ratio = min(1.0, max(0.0, 1 - spare / options.state_bytes))
-        peers.append(Peer("spillway-resident", spillway_command(options, ratio)))
-        order = [peers[2], peers[3], peers[0], peers[1]]
+        resident = start("spillway-resident", spillway_command(options, ratio))
+        order = [own, resident] + others
         for peer in order:
             peer.step()  # warm-up
         for number in range(options.rounds):
@@ -149,7 +169,7 @@ def main():
           f"{options.rounds} rounds; medians [min, max]")
     for peer in order:
         seconds = [sample["seconds"] for sample in peer.samples]
-        times = [s["seconds"] / own["seconds"] for s, own in zip(peer.samples, order[0].samples)]
+        times = [s["seconds"] / ours["seconds"] for s, ours in zip(peer.samples, own.samples)]
         entry = {"peer": peer.name, "setting": peer.about["setting"],
                  "step_seconds": spread(seconds), "times_spillway": spread(times),
                  "cpu_seconds": spread([sample["cpu_seconds"] for sample in peer.samples]),
@@ -161,11 +181,13 @@ def main():
         print(f"  {entry['peer']:<20}{step['median']:.3f} s [{step['min']:.3f}, {step['max']:.3f}], "
               f"{times['median']:.2f} x spillway [{times['min']:.2f}, {times['max']:.2f}], peak RSS "
               f"{entry['peak_rss_bytes'] / 2**20:.0f} MiB; {entry['setting']}")
-    resident = [theirs["seconds"] / own["seconds"]
-                for theirs, own in zip(order[2].samples, order[1].samples)]
-    result["deepspeed_times_resident"] = spread(resident)
-    print(f"  deepspeed takes {statistics.median(resident):.2f} x spillway-resident "
-          f"[{min(resident):.2f}, {max(resident):.2f}]")
+    result["times_resident"] = {}
+    for peer in others:
+        times = spread([theirs["seconds"] / ours["seconds"]
+                        for theirs, ours in zip(peer.samples, resident.samples)])
+        result["times_resident"][peer.name] = times
+        print(f"  {peer.name} takes {times['median']:.2f} x spillway-resident "
+              f"[{times['min']:.2f}, {times['max']:.2f}]")
     if options.json:
         with open(options.json, "w") as file:
             json.dump(result, file, indent=2)

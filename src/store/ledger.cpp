@@ -62,7 +62,7 @@ Ledger::Plan Ledger::plan(std::span<const std::int64_t> tiles, int sections_per_
       throw_error(Errc::invalid_argument, "a section of {} bytes cannot be", payload);
     }
     total = payload > most_bytes ? most_bytes + 1 : total + payload;
-    // Slots and spares take up to 2.25 times the footprints.
+    // Slots and spares take up to 3.375 times the footprints.
     if (total > most_bytes / 4) {
       throw_error(Errc::no_space, "more than {} bytes of sections are beyond every file system",
                   most_bytes / 4);

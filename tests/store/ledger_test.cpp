@@ -52,10 +52,17 @@ TEST(LedgerTest, ReservesTilesAndSpares) {
   EXPECT_EQ(ledger.live_sections(), 90);
 }
 
-TEST(LedgerTest, ATileOfItsOwnNeedsOneSpare) {
+TEST(LedgerTest, ATileOfItsOwnNeedsASpareToWriteAndOneForASlowReader) {
   Ledger ledger = ledger_of();
-  reserve(ledger, {4096}, 1, 4);
-  EXPECT_EQ(ledger.ends()[0], 2 * 4096);
+  const SectionId id = reserve(ledger, {4096}, 1, 4);
+  EXPECT_EQ(ledger.ends()[0], 3 * 4096);
+  ledger.finish_write(id, ledger.start_write(id)->slot, 1);
+  ledger.start_read(id);
+  for (const unsigned seal : {2u, 3u, 4u}) {
+    const auto place = ledger.start_write(id);
+    ASSERT_TRUE(place) << seal;
+    ledger.finish_write(id, place->slot, seal);
+  }
 }
 
 TEST(LedgerTest, SectionsWithoutBytesTakeNothing) {

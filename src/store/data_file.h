@@ -36,8 +36,8 @@ class DataFile {
   /// [bytes] that may still be allocated there.
   std::int64_t free_space() const;
 
-  /// Allocates up to `size`. Throws Error no_space naming path, need and what is free, or io_error;
-  /// then the file is as it was.
+  /// Allocates up to `size`. Throws Error no_space naming path, need and what is free (in memory
+  /// also does_not_fit, out_of_memory), or io_error; then the file is as it was.
   void grow(std::int64_t size);
   /// Gives everything behind `size` back to the file system; logs where that fails.
   void shrink(std::int64_t size) noexcept;

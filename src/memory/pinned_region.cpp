@@ -72,8 +72,9 @@ class Builder {
   void map_pages() {
     const std::int64_t bytes = align_up(report_.requested_bytes, page_bytes);
     if (must_populate()) check_available(bytes);
+    const std::int64_t start = huge_goal() > 0 ? huge_page_bytes : page_bytes;
     std::byte* at = nullptr;
-    if (const int error = memory_.map(bytes, huge_goal() > 0 ? huge_page_bytes : page_bytes, at))
+    if (const int error = memory_.map(bytes, std::max(start, options_.alignment), at))
       throw_no_memory("mmap", error);
     take(at, bytes, false);
     advise();

@@ -23,7 +23,8 @@ struct RegionOptions {
   bool prefault = true;                   ///< give every page a frame now, in parallel
   bool dump = true;                       ///< false: left out of core dumps
   int numa_node = -1;
-  std::string name = "pool";                            ///< stands in messages
+  std::int64_t alignment = 4096;  ///< [bytes] where it starts, at least; a power of two
+  std::string name = "pool";      ///< stands in messages
   std::string setting = "buffer_count or buffer_size";  ///< what to reduce when it does not fit
   sys::HostMemory* memory = nullptr;                    ///< null: the kernel's
   sys::CudaDriver* cuda = nullptr;                      ///< null: the machine's

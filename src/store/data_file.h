@@ -21,7 +21,7 @@ namespace spillway::store {
 class DataFile {
  public:
   /// Directory, file, probe, and its place in the engine. Throws Error; nothing is left.
-  DataFile(io::Engine& engine, const std::string& nvme_path, Switch direct);
+  DataFile(io::Engine& engine, const std::string& nvme_path, const StoreOptions& options);
   /// Requires: no request on it is in flight.
   ~DataFile();
   DataFile(const DataFile&) = delete;
@@ -49,7 +49,7 @@ class DataFile {
 
  private:
   void guarantee_space();
-  void probe(Switch direct);
+  void probe(const StoreOptions& options);
   int allocate(std::int64_t from, std::int64_t to);
   void no_guarantee(std::string reason);
   void require_memory(std::int64_t bytes) const;

@@ -54,7 +54,7 @@ Store::Impl::Impl(io::Engine& the_engine, const StoreOptions& options)
   const std::vector<std::int64_t> weights = checked_weights(options);
   alignment = page_bytes;
   for (const std::filesystem::path& path : options.paths) {
-    files.push_back(std::make_unique<DataFile>(engine, path.string(), options.direct));
+    files.push_back(std::make_unique<DataFile>(engine, path.string(), options));
     alignment = std::max(alignment, files.back()->alignment());
   }
   const std::int64_t guard = checksums ? 0 : align_up(trailer_bytes, alignment);

@@ -25,6 +25,7 @@ struct StoreOptions {
   std::int64_t stripe_unit = 1024 * 1024;  ///< [bytes]
   bool checksums = true;
   Switch direct = Switch::automatic;
+  std::int64_t alignment = 4096;  ///< [bytes] at least, whatever the paths ask for
 };
 
 /// The weights in force, one per path. Throws Error invalid_config: no paths, another number of

@@ -31,7 +31,7 @@ Volume::Volume(io::Engine& engine, const StoreOptions& options)
   const std::vector<std::int64_t> weights = checked_weights(options);
   alignment_ = page_bytes;
   for (const std::filesystem::path& path : options.paths) {
-    files_.push_back(std::make_unique<DataFile>(engine, path.string(), options.direct));
+    files_.push_back(std::make_unique<DataFile>(engine, path.string(), options));
     alignment_ = std::max(alignment_, files_.back()->alignment());
   }
   stripe_.emplace(weights, align_up(options.stripe_unit, alignment_));

@@ -92,8 +92,8 @@ class Movement {
 
   /// Makes sure that start() of up to `bytes` will not allocate.
   void reserve(std::int64_t bytes);
-  /// Requires: idle; address, bytes and data on the volume's alignment (data: 4096). Throws Error:
-  /// shut_down, forked; then it is idle.
+  /// Requires: idle; address, bytes and data on the volume's alignment. Throws Error: shut_down,
+  /// forked; then it is idle.
   void start(io::Op op, std::int64_t address, std::byte* data, std::int64_t bytes,
              io::Service service, Callback callback, void* context);
   void promote();  ///< a queued prefetch becomes a demand

@@ -69,6 +69,15 @@ TEST_F(PinnedRegionTest, ZeroBytesAreAnEmptyRegion) {
   EXPECT_EQ(memory_.calls, 0);
 }
 
+TEST_F(PinnedRegionTest, StartsOnTheAlignment) {
+  std::vector<PinnedRegion> regions;
+  for (int i = 0; i < 8; ++i) {
+    regions.emplace_back(4 * KiB, RegionOptions{.alignment = 256 * KiB});
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(regions.back().data()) % (256 * KiB), 0u) << i;
+    EXPECT_EQ(regions.back().report().region_bytes, 4 * KiB);
+  }
+}
+
 TEST_F(PinnedRegionTest, ImpossibleSizesAreRefused) {
   EXPECT_EQ(error_of([&] { PinnedRegion(-1, faked()); }).code(), Errc::invalid_argument);
   EXPECT_EQ(error_of([&] { PinnedRegion(INT64_MAX, faked()); }).code(), Errc::out_of_memory);

@@ -50,7 +50,10 @@ Store::Impl::Impl(io::Engine& the_engine, const StoreOptions& options)
     : engine(the_engine),
       checksums(options.checksums),
       process(sys::process_id()),
-      instance(random_number()) {
+      instance(random_number()),
+      no_memory(Errc::out_of_memory,
+                "a transfer cannot go on, and the process is out of memory for the reason: free "
+                "some, then try again") {
   const std::vector<std::int64_t> weights = checked_weights(options);
   alignment = page_bytes;
   for (const std::filesystem::path& path : options.paths) {

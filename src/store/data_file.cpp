@@ -133,9 +133,11 @@ void DataFile::throw_no_room(int error, std::int64_t size) const {
 
 int DataFile::allocate(std::int64_t from, std::int64_t to) {
   int error = 0;
-  engine_.call([&] {
+  const auto work = [&] {
     error = allocates_ ? sys::allocate(file_.get(), from, to) : sys::set_size(file_.get(), to);
-  });
+  };
+  // By reference: without an allocation, which could fail between two steps.
+  engine_.call(std::ref(work));
   return error;
 }
 

@@ -60,7 +60,6 @@ class Store;
 /// gets what was there when it was submitted.
 class Transfer {
  public:
-  /// `failed` is the first section that failed (no_section: none) and `error` its reason.
   using Callback = void (*)(Transfer& transfer, void* context);
 
   Transfer(Store& store, int max_sections);

@@ -102,7 +102,6 @@ class BufferPool {
 
   std::int64_t budget_bytes() const;
   std::int64_t granule_bytes() const;
-  std::int64_t granule_index(const BufferLease& lease) const { return lease.first_granule_; }
   /// "7 holders, 96.0 MiB: tile 3 (12.0 MiB), ..." and the largest free run.
   std::string describe_holders() const;
   PoolStats stats() const;

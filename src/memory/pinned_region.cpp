@@ -259,10 +259,6 @@ PinnedRegion::~PinnedRegion() {
   memory_->unmap(data_, report_.region_bytes);
 }
 
-std::int64_t PinnedRegion::huge_bytes_now() const {
-  return data_ == nullptr ? 0 : memory_->huge_bytes(data_, report_.region_bytes);
-}
-
 void PinnedRegion::abandon() noexcept {
   data_ = nullptr;
   report_ = {};

@@ -62,8 +62,6 @@ class PinnedRegion {
   std::int64_t bytes() const { return report_.requested_bytes; }
   std::span<std::byte> span() const { return {data_, static_cast<std::size_t>(bytes())}; }
   const RegionReport& report() const { return report_; }
-  /// [bytes] backed by huge pages now.
-  std::int64_t huge_bytes_now() const;
 
   /// Leaves the mapping to the process for ever: the device may still write into it.
   void abandon() noexcept;

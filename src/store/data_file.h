@@ -31,7 +31,6 @@ class DataFile {
   const std::string& name() const { return name_; }
   const std::string& nvme_path() const { return directory_.nvme_path(); }
   std::int64_t alignment() const { return report_.alignment; }
-  bool memory() const { return report_.memory; }
   std::int64_t size() const { return size_; }
   /// [bytes] that may still be allocated there.
   std::int64_t free_space() const;

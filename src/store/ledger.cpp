@@ -239,7 +239,6 @@ SectionId Ledger::enter(Plan plan) {
     const Section& section = plan.sections[i];
     sections_[static_cast<std::size_t>(first) + i] = section;
     if (section.payload == 0) continue;
-    ++live_;
     max_runs_ = std::max(max_runs_, stripe_.max_runs(body(section.payload)));
   }
   reservations_.merge(entered);
@@ -273,7 +272,6 @@ void Ledger::release(SectionId first, std::int64_t count) noexcept {
         left.tiles = std::min(part.tiles, left.sections);
         classes_[section.size_class].shrink(part, left);
         part = left;
-        --live_;
       }
       section = Section{};
       --reservation.ids_left;

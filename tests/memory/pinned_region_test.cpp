@@ -65,7 +65,6 @@ TEST_F(PinnedRegionTest, ZeroBytesAreAnEmptyRegion) {
   EXPECT_EQ(region.data(), nullptr);
   EXPECT_EQ(region.bytes(), 0);
   EXPECT_TRUE(region.span().empty());
-  EXPECT_EQ(region.huge_bytes_now(), 0);
   EXPECT_EQ(memory_.calls, 0);
 }
 
@@ -292,9 +291,8 @@ TEST(PinnedRegionOnKernelTest, UnpinnedLocksNothingAndGivesAllBack) {
   {
     const PinnedRegion region(20 * MiB, {});
     EXPECT_EQ(sys::locked_bytes(), locked);
-    EXPECT_GE(region.huge_bytes_now(), 0);
-    EXPECT_LE(region.huge_bytes_now(), 20 * MiB);
-    EXPECT_EQ(region.huge_bytes_now(), region.report().huge_bytes);
+    EXPECT_GE(region.report().huge_bytes, 0);
+    EXPECT_LE(region.report().huge_bytes, 20 * MiB);
   }
   EXPECT_LE(sys::resident_bytes() - resident, 16 * MiB);
 }
@@ -305,7 +303,7 @@ TEST(PinnedRegionOnKernelTest, HugetlbPagesWhereTheyAreSetAside) {
   EXPECT_FALSE(region.report().hugetlb);
   region = PinnedRegion(2 * MiB, {.pin = true, .huge_pages = Switch::on});
   EXPECT_TRUE(region.report().hugetlb);
-  EXPECT_EQ(region.huge_bytes_now(), 2 * MiB);
+  EXPECT_EQ(region.report().huge_bytes, 2 * MiB);
   std::fill(region.span().begin(), region.span().end(), std::byte{1});
   const ChildEnd end = in_child([&] {
     unsigned char resident = 0;

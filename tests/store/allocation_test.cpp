@@ -35,7 +35,7 @@ TEST(StoreAllocationTest, ATransferInSteadyStateAllocatesNothing) {
     if (!mover.wait() || !mover.transfer().ok()) return false;
     if (!writes) {
       for (int s = 0; s < 3; ++s)
-        store.verify(at(first, 3 * tile + s), buffer.data() + s * footprint);
+        mover.transfer().verify(at(first, 3 * tile + s), buffer.data() + s * footprint);
     }
     return true;
   };

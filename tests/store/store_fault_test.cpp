@@ -322,7 +322,7 @@ TEST_F(StoreFaultTest, ARefusedCancelChangesNothing) {
   ASSERT_TRUE(mover.wait());
   ASSERT_TRUE(mover.transfer().ok());
   for (int i = 0; i < 3; ++i) {
-    store.verify(at(first, i), buffer.data() + i * 4096);
+    mover.transfer().verify(at(first, i), buffer.data() + i * 4096);
     EXPECT_TRUE(holds(buffer.data() + i * 4096, 4096, static_cast<unsigned>(i)));
   }
 }

@@ -247,9 +247,10 @@ class ParameterSwapper {
   void begin_pass(std::string_view name);
 
   /// Starts to copy a range into memory of the engine's: straight from the disk where `to` lies on
-  /// 4096 bytes and the range begins on a multiple of 4096 elements, never past its end. Odd
-  /// memory, and what lies in host memory, is filled before the call returns, a part of the pool
-  /// at a time. `to` must be as large as the range (checked).
+  /// 4096 bytes and the range begins on a multiple of 4096 elements (or of the disk's own
+  /// alignment, where that is larger), never past its end. Odd memory, and what lies in host
+  /// memory, is filled before the call returns, a part of the pool at a time. `to` must be as large
+  /// as the range (checked).
   ReadInto read_into(ParamId param, std::span<std::byte> to, Range range = {});
   template <typename T>
   ReadInto read_into(ParamId param, std::span<T> to, Range range = {}) {

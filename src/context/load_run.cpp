@@ -88,6 +88,7 @@ void LoadRun::make_memory() {
   region.huge_pages = options_.io.huge_pages;
   region.numa_node = options_.io.numa_node;
   region.name = "the buffers of the load";
+  region.alignment = files_.alignment;
   region.setting = "queue depth or block size";
   // Whole huge pages: a short queue in small ones would tell of the pages, not of the queue.
   memory_ =

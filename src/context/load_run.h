@@ -18,7 +18,8 @@ namespace spillway {
 /// The files of a load, alike in size.
 struct LoadFiles {
   std::vector<io::FileSpec> specs;
-  std::int64_t bytes = 0;  ///< of each
+  std::int64_t bytes = 0;         ///< of each
+  std::int64_t alignment = 4096;  ///< of transfers with any of them
 };
 
 /// One closed loop over an engine of its own: every transfer that ends starts the next one from

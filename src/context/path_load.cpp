@@ -62,10 +62,12 @@ PathLoad::Impl::Impl(const PathLoadOptions& the_options) : options(the_options) 
                 options.file_bytes, count);
   engine = io::Engine::open(own_engine(options.io));
   for (const std::filesystem::path& path : options.paths) {
-    data_files.push_back(
-        std::make_unique<store::DataFile>(*engine, path.string(), options.io.direct));
+    store::StoreOptions file;
+    file.direct = options.io.direct;
+    data_files.push_back(std::make_unique<store::DataFile>(*engine, path.string(), file));
     data_files.back()->grow(files.bytes);
     files.specs.push_back(engine->file(data_files.back()->id()));
+    files.alignment = std::max(files.alignment, data_files.back()->alignment());
   }
 }
 
@@ -111,6 +113,7 @@ std::int64_t PathLoad::Impl::check_written(const LoadShape& shape, std::int64_t 
   if (blocks == 0) return 0;
   RegionOptions region;
   region.name = "a block to check";
+  region.alignment = files.alignment;
   const PinnedRegion memory(shape.block_size, region);
   std::int64_t pages = 0;
   for (std::int64_t i = 0; i < std::min(blocks, blocks_checked); ++i) {

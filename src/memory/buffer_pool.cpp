@@ -21,25 +21,27 @@ namespace {
 /// `count` times `size`, with what is rounded up in between.
 struct Layout {
   std::int64_t budget = 0;  ///< count * size
-  std::int64_t needed = 0;  ///< for all of them side by side, each on a page
+  std::int64_t needed = 0;  ///< for all of them side by side, each on the alignment
   std::int64_t granule = 0;
 };
 
-Layout layout_of(std::int64_t count, std::int64_t size, std::string_view name) {
+Layout layout_of(std::int64_t count, std::int64_t size, std::int64_t alignment,
+                 std::string_view name) {
   if (count <= 0 || size <= 0)
     throw_error(Errc::invalid_argument,
                 "{}: buffer_count {} and buffer_size {} must both be at least 1", name, count,
                 size);
-  if (size > INT64_MAX - huge_page_bytes || !checked_multiply(count, align_up(size, page_bytes)))
+  if (size > INT64_MAX - std::max(huge_page_bytes, alignment) ||
+      !checked_multiply(count, align_up(size, alignment)))
     throw_error(Errc::invalid_argument,
                 "{}: buffer_count {} x buffer_size {} is beyond 64 bits; reduce one of them", name,
                 count, size);
-  const std::int64_t pages = divide_up(size, page_bytes);
-  std::int64_t granule_pages = std::min(pages, huge_page_bytes / page_bytes);
+  const std::int64_t blocks = divide_up(size, alignment);
+  std::int64_t granule = std::min(blocks, std::max<std::int64_t>(1, huge_page_bytes / alignment));
   // A granule that does not divide the buffer would lose its rest in every buffer. A buffer that is
   // alone has nobody to lose it to.
-  while (count > 1 && pages % granule_pages != 0) --granule_pages;
-  return {count * size, (count - 1) * pages * page_bytes + size, granule_pages * page_bytes};
+  while (count > 1 && blocks % granule != 0) --granule;
+  return {count * size, (count - 1) * blocks * alignment + size, granule * alignment};
 }
 
 }  // namespace
@@ -158,17 +160,18 @@ struct BufferPool::Impl {
   }
 };
 
-std::int64_t BufferPool::region_bytes(std::int64_t buffer_count, std::int64_t buffer_size) {
-  return layout_of(buffer_count, buffer_size, "pool").needed;
+std::int64_t BufferPool::region_bytes(std::int64_t buffer_count, std::int64_t buffer_size,
+                                      std::int64_t alignment) {
+  return layout_of(buffer_count, buffer_size, alignment, "pool").needed;
 }
 
 BufferPool::BufferPool(std::span<std::byte> memory, std::int64_t buffer_count,
-                       std::int64_t buffer_size, std::string name) {
-  const Layout layout = layout_of(buffer_count, buffer_size, name);
+                       std::int64_t buffer_size, std::string name, std::int64_t alignment) {
+  const Layout layout = layout_of(buffer_count, buffer_size, alignment, name);
   SPILLWAY_CHECK(static_cast<std::int64_t>(memory.size()) >= layout.budget,
                  "a pool is given less memory than its budget");
-  SPILLWAY_CHECK(reinterpret_cast<std::uintptr_t>(memory.data()) % page_bytes == 0,
-                 "a pool's memory does not start on a page");
+  SPILLWAY_CHECK(reinterpret_cast<std::intptr_t>(memory.data()) % alignment == 0,
+                 "a pool's memory does not start on its alignment");
   impl_ = std::make_unique<Impl>(memory, layout, buffer_count, buffer_size, std::move(name));
   poison(impl_->memory, impl_->capacity);
 }

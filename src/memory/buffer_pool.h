@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/align.h"
 #include "base/clock.h"
 
 namespace spillway {
@@ -73,12 +74,14 @@ class BufferPool {
   /// up to 4 KiB, because each starts on 4 KiB (DeepSpeed's 200,000,000 bytes do not end there).
   /// A pool over the bare product works too, but of such odd buffers one less may fit at a time.
   /// Throws Error invalid_argument as the constructor does.
-  static std::int64_t region_bytes(std::int64_t buffer_count, std::int64_t buffer_size);
+  static std::int64_t region_bytes(std::int64_t buffer_count, std::int64_t buffer_size,
+                                   std::int64_t alignment = page_bytes);
 
-  /// `memory` is of at least buffer_count * buffer_size bytes, on 4096, and outlives the pool.
-  /// Throws Error invalid_argument (zero, negative, or the product overflows).
+  /// `memory` is of at least buffer_count * buffer_size bytes, on `alignment`, and outlives the
+  /// pool; runs start on it, as on the 4 KiB above. Throws Error invalid_argument (zero, negative,
+  /// or the product overflows).
   BufferPool(std::span<std::byte> memory, std::int64_t buffer_count, std::int64_t buffer_size,
-             std::string name = "pool");
+             std::string name = "pool", std::int64_t alignment = page_bytes);
   ~BufferPool();
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
@@ -99,7 +102,6 @@ class BufferPool {
 
   std::int64_t budget_bytes() const;
   std::int64_t granule_bytes() const;
-  std::int64_t granule_index(const BufferLease& lease) const { return lease.first_granule_; }
   /// "7 holders, 96.0 MiB: tile 3 (12.0 MiB), ..." and the largest free run.
   std::string describe_holders() const;
   PoolStats stats() const;

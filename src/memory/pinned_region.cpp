@@ -72,8 +72,9 @@ class Builder {
   void map_pages() {
     const std::int64_t bytes = align_up(report_.requested_bytes, page_bytes);
     if (must_populate()) check_available(bytes);
+    const std::int64_t start = huge_goal() > 0 ? huge_page_bytes : page_bytes;
     std::byte* at = nullptr;
-    if (const int error = memory_.map(bytes, huge_goal() > 0 ? huge_page_bytes : page_bytes, at))
+    if (const int error = memory_.map(bytes, std::max(start, options_.alignment), at))
       throw_no_memory("mmap", error);
     take(at, bytes, false);
     advise();
@@ -256,10 +257,6 @@ PinnedRegion::~PinnedRegion() {
   if (data_ == nullptr || owner_ != sys::process_id()) return;
   if (report_.cuda_bytes > 0) cuda_->unregister_host(data_);
   memory_->unmap(data_, report_.region_bytes);
-}
-
-std::int64_t PinnedRegion::huge_bytes_now() const {
-  return data_ == nullptr ? 0 : memory_->huge_bytes(data_, report_.region_bytes);
 }
 
 void PinnedRegion::abandon() noexcept {

@@ -23,7 +23,8 @@ struct RegionOptions {
   bool prefault = true;                   ///< give every page a frame now, in parallel
   bool dump = true;                       ///< false: left out of core dumps
   int numa_node = -1;
-  std::string name = "pool";                            ///< stands in messages
+  std::int64_t alignment = 4096;  ///< [bytes] where it starts, at least; a power of two
+  std::string name = "pool";      ///< stands in messages
   std::string setting = "buffer_count or buffer_size";  ///< what to reduce when it does not fit
   sys::HostMemory* memory = nullptr;                    ///< null: the kernel's
   sys::CudaDriver* cuda = nullptr;                      ///< null: the machine's
@@ -61,8 +62,6 @@ class PinnedRegion {
   std::int64_t bytes() const { return report_.requested_bytes; }
   std::span<std::byte> span() const { return {data_, static_cast<std::size_t>(bytes())}; }
   const RegionReport& report() const { return report_; }
-  /// [bytes] backed by huge pages now.
-  std::int64_t huge_bytes_now() const;
 
   /// Leaves the mapping to the process for ever: the device may still write into it.
   void abandon() noexcept;

@@ -28,7 +28,7 @@ bool always_copies(const std::string& file_system) {
 
 }  // namespace
 
-DataFile::DataFile(io::Engine& engine, const std::string& nvme_path, Switch direct)
+DataFile::DataFile(io::Engine& engine, const std::string& nvme_path, const StoreOptions& options)
     : engine_(engine),
       directory_(nvme_path),
       name_(directory_.path() + "/" + InstanceDirectory::data_file_name()) {
@@ -43,7 +43,7 @@ DataFile::DataFile(io::Engine& engine, const std::string& nvme_path, Switch dire
   }
   file_ = sys::ProcessFd(std::move(file));
   guarantee_space();
-  probe(direct);
+  probe(options);
 }
 
 DataFile::~DataFile() {
@@ -77,7 +77,7 @@ void DataFile::no_guarantee(std::string reason) {
   report_.space_reason = std::move(reason);
 }
 
-void DataFile::probe(Switch direct) {
+void DataFile::probe(const StoreOptions& options) {
   int error = 0;
   engine_.call([&] { error = sys::allocate(file_.get(), 0, probe_bytes); });
   if (error == EOPNOTSUPP || error == ENOSYS) {
@@ -86,10 +86,10 @@ void DataFile::probe(Switch direct) {
   }
   grow(probe_bytes);
   io::FileProbe found;
-  engine_.call([&] { found = io::probe_file(file_.get(), direct, name_); });
+  engine_.call([&] { found = io::probe_file(file_.get(), options.direct, name_); });
   report_.direct = found.direct;
   report_.how = found.how;
-  report_.alignment = std::max(page_bytes, found.alignment);
+  report_.alignment = std::max({page_bytes, options.alignment, found.alignment});
   shrink(0);
   io::FileSpec spec;
   spec.fd = file_.get();
@@ -133,9 +133,11 @@ void DataFile::throw_no_room(int error, std::int64_t size) const {
 
 int DataFile::allocate(std::int64_t from, std::int64_t to) {
   int error = 0;
-  engine_.call([&] {
+  const auto work = [&] {
     error = allocates_ ? sys::allocate(file_.get(), from, to) : sys::set_size(file_.get(), to);
-  });
+  };
+  // By reference: without an allocation, which could fail between two steps.
+  engine_.call(std::ref(work));
   return error;
 }
 

@@ -21,7 +21,7 @@ namespace spillway::store {
 class DataFile {
  public:
   /// Directory, file, probe, and its place in the engine. Throws Error; nothing is left.
-  DataFile(io::Engine& engine, const std::string& nvme_path, Switch direct);
+  DataFile(io::Engine& engine, const std::string& nvme_path, const StoreOptions& options);
   /// Requires: no request on it is in flight.
   ~DataFile();
   DataFile(const DataFile&) = delete;
@@ -31,13 +31,12 @@ class DataFile {
   const std::string& name() const { return name_; }
   const std::string& nvme_path() const { return directory_.nvme_path(); }
   std::int64_t alignment() const { return report_.alignment; }
-  bool memory() const { return report_.memory; }
   std::int64_t size() const { return size_; }
   /// [bytes] that may still be allocated there.
   std::int64_t free_space() const;
 
-  /// Allocates up to `size`. Throws Error no_space naming path, need and what is free, or io_error;
-  /// then the file is as it was.
+  /// Allocates up to `size`. Throws Error no_space naming path, need and what is free (in memory
+  /// also does_not_fit, out_of_memory), or io_error; then the file is as it was.
   void grow(std::int64_t size);
   /// Gives everything behind `size` back to the file system; logs where that fails.
   void shrink(std::int64_t size) noexcept;
@@ -49,7 +48,7 @@ class DataFile {
 
  private:
   void guarantee_space();
-  void probe(Switch direct);
+  void probe(const StoreOptions& options);
   int allocate(std::int64_t from, std::int64_t to);
   void no_guarantee(std::string reason);
   void require_memory(std::int64_t bytes) const;

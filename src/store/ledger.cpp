@@ -62,7 +62,7 @@ Ledger::Plan Ledger::plan(std::span<const std::int64_t> tiles, int sections_per_
       throw_error(Errc::invalid_argument, "a section of {} bytes cannot be", payload);
     }
     total = payload > most_bytes ? most_bytes + 1 : total + payload;
-    // Slots and spares take up to 2.25 times the footprints.
+    // Slots and spares take up to 3.375 times the footprints.
     if (total > most_bytes / 4) {
       throw_error(Errc::no_space, "more than {} bytes of sections are beyond every file system",
                   most_bytes / 4);
@@ -239,7 +239,6 @@ SectionId Ledger::enter(Plan plan) {
     const Section& section = plan.sections[i];
     sections_[static_cast<std::size_t>(first) + i] = section;
     if (section.payload == 0) continue;
-    ++live_;
     max_runs_ = std::max(max_runs_, stripe_.max_runs(body(section.payload)));
   }
   reservations_.merge(entered);
@@ -273,7 +272,6 @@ void Ledger::release(SectionId first, std::int64_t count) noexcept {
         left.tiles = std::min(part.tiles, left.sections);
         classes_[section.size_class].shrink(part, left);
         part = left;
-        --live_;
       }
       section = Section{};
       --reservation.ids_left;

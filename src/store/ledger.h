@@ -92,7 +92,6 @@ class Ledger {
   void forget(SectionId id);
 
   const SlotTable& slots() const { return slots_; }
-  std::int64_t live_sections() const { return live_; }
   /// A section of the largest footprint that ever was reserved takes at most this many requests.
   std::int64_t max_runs() const { return max_runs_; }
 
@@ -125,7 +124,6 @@ class Ledger {
   std::vector<std::int64_t> ends_;
   std::vector<std::int64_t> loads_;  // by path: [bytes] of all slots, free ones too
   int rotation_ = 0;                 // of the slot laid out last
-  std::int64_t live_ = 0;
   std::int64_t max_runs_ = 1;
 };
 

@@ -11,9 +11,11 @@ std::int64_t most(const std::multiset<std::int64_t>& of) { return of.empty() ? 0
 
 }  // namespace
 
+// Every section may be between old and new, and one more slot may be an old one that is still being
+// read: hence the `+ 1`, which is part of most_writable where there are more tiles than that.
 // A tile count times sections per tile stays far below 2^63: both count ids of 32 bits.
 std::int64_t SizePool::Owner::slots(std::int64_t most_per_tile, std::int64_t most_writable) const {
-  return sections + std::min(sections, most_per_tile * std::min(tiles, most_writable));
+  return sections + std::min(sections + 1, most_per_tile * std::min(tiles + 1, most_writable));
 }
 
 std::int64_t SizePool::slots() const {

@@ -11,7 +11,8 @@ namespace spillway::store {
 /// Each owner (a swapper) writes at most `writable` of its tiles at a time, so its reservations
 /// share one lot of spares; two owners may write at once, so they do not share.
 ///
-/// Example: one owner, 100 tiles with 3 sections of this size, 5 writable: 300 + 3 * 5 slots.
+/// Example: one owner, 100 tiles with 3 sections of this size, 5 writable: 300 + 3 * 5 slots. One
+/// tile with one section: 1 + 2, for its old slot may still be read when the next write begins.
 class SizePool {
  public:
   /// A reservation's part in this size.

@@ -50,11 +50,14 @@ Store::Impl::Impl(io::Engine& the_engine, const StoreOptions& options)
     : engine(the_engine),
       checksums(options.checksums),
       process(sys::process_id()),
-      instance(random_number()) {
+      instance(random_number()),
+      no_memory(Errc::out_of_memory,
+                "a transfer cannot go on, and the process is out of memory for the reason: free "
+                "some, then try again") {
   const std::vector<std::int64_t> weights = checked_weights(options);
   alignment = page_bytes;
   for (const std::filesystem::path& path : options.paths) {
-    files.push_back(std::make_unique<DataFile>(engine, path.string(), options.direct));
+    files.push_back(std::make_unique<DataFile>(engine, path.string(), options));
     alignment = std::max(alignment, files.back()->alignment());
   }
   const std::int64_t guard = checksums ? 0 : align_up(trailer_bytes, alignment);
@@ -243,16 +246,6 @@ std::uint64_t Store::seal(SectionId section, std::byte* data) const {
   return number;
 }
 
-void Store::verify(SectionId section, const std::byte* data) const {
-  impl_->require_our_process();
-  Impl::Expected expected;
-  {
-    const std::lock_guard lock(impl_->mutex);
-    expected = impl_->expected(section);
-  }
-  impl_->compare(expected, data);
-}
-
 std::int64_t Store::alignment() const { return impl_->alignment; }
 
 bool Store::checksums() const { return impl_->checksums; }
@@ -261,25 +254,6 @@ std::int64_t Store::allocated_bytes() const {
   std::int64_t total = 0;
   for (const auto& file : impl_->files) total += file->size();
   return total;
-}
-
-std::vector<Store::Need> Store::need(std::span<const std::int64_t> tiles, int sections_per_tile,
-                                     int tiles_in_flight, int owner) const {
-  Impl& impl = *impl_;
-  impl.require_our_process();
-  const std::lock_guard shape(impl.shape);
-  std::vector<std::int64_t> ends;
-  {
-    const std::lock_guard lock(impl.mutex);
-    ends = impl.ledger->plan(tiles, sections_per_tile, tiles_in_flight, owner).ends;
-  }
-  std::vector<Need> needs;
-  for (std::size_t i = 0; i < impl.files.size(); ++i) {
-    const DataFile& file = *impl.files[i];
-    needs.push_back({file.nvme_path(), std::max<std::int64_t>(0, ends[i] - file.size()),
-                     file.free_space(), file.memory()});
-  }
-  return needs;
 }
 
 std::vector<PathReport> Store::report() const {

@@ -25,6 +25,7 @@ struct StoreOptions {
   std::int64_t stripe_unit = 1024 * 1024;  ///< [bytes]
   bool checksums = true;
   Switch direct = Switch::automatic;
+  std::int64_t alignment = 4096;  ///< [bytes] at least, whatever the paths ask for
 };
 
 /// The weights in force, one per path. Throws Error invalid_config: no paths, another number of
@@ -59,7 +60,6 @@ class Store;
 /// gets what was there when it was submitted.
 class Transfer {
  public:
-  /// `failed` is the first section that failed (no_section: none) and `error` its reason.
   using Callback = void (*)(Transfer& transfer, void* context);
 
   Transfer(Store& store, int max_sections);
@@ -94,7 +94,7 @@ class Transfer {
   /// False: it goes on as if nothing had been asked.
   bool cancel();
   /// Compares a section that this transfer has read with what was in its place when it was
-  /// submitted, even if it has been overwritten since. Throws Error corrupt as Store::verify().
+  /// submitted, even if it has been overwritten since. Throws Error corrupt naming file and offset.
   /// Requires: ok().
   void verify(SectionId section, const std::byte* data) const;
   /// Whether all bytes of a section that this transfer reads are there, be the others in flight.
@@ -163,23 +163,10 @@ class Store {
   /// written, and what may be done meanwhile.
   void clear_padding(SectionId section, std::byte* data) const;
   std::uint64_t checksum_of(SectionId section, const std::byte* data) const;
-  /// Compares what was read with what was written last. Throws Error corrupt naming file and
-  /// offset. Requires: written.
-  void verify(SectionId section, const std::byte* data) const;
 
   std::int64_t alignment() const;
   /// [bytes] that are on the disk for us now, over all paths.
   std::int64_t allocated_bytes() const;
-  /// [bytes] that `reserve` of the same arguments would take per path, and what is free there: for
-  /// the plan, which adds things up before anything is allocated.
-  struct Need {
-    std::string path;
-    std::int64_t need = 0;
-    std::int64_t free = 0;
-    bool memory = false;
-  };
-  std::vector<Need> need(std::span<const std::int64_t> tiles, int sections_per_tile,
-                         int tiles_in_flight, int owner = 0) const;
   std::vector<PathReport> report() const;
   bool checksums() const;
 

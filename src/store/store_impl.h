@@ -46,8 +46,9 @@ struct Store::Impl {
   const std::uint64_t instance;  // stands in every trailer
   std::vector<std::unique_ptr<DataFile>> files;
   std::int64_t alignment = 0;
+  const Error no_memory;  // made while there is some
 
-  // Held through a whole reserve(), release() or need(), file calls included. The other one is
+  // Held through a whole reserve() or release(), file calls included. The other one is
   // never held while waiting for the I/O thread, whose completions take it.
   std::mutex shape;
   mutable std::mutex mutex;  // guards what follows

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/current_error.h"
 #include "base/throw.h"
 #include "store/store_impl.h"
 
@@ -266,8 +267,8 @@ void Transfer::Impl::ended() noexcept {
     // cancel() came when a part was under way already, so it was refused: the rest goes on.
     try {
       return start(0);
-    } catch (const Error& error) {
-      trouble = error;
+    } catch (...) {
+      trouble = current_error(store.no_memory);
       result = Result::failed;
     }
   } else {

@@ -18,6 +18,12 @@ namespace {
 constexpr std::int64_t least_step = 16 * MiB;
 constexpr std::int64_t most_step = 1024 * MiB;
 
+// That less might have been had: of a disk, or of the memory that a file system keeps its data in.
+bool wants_room(const Error& error) {
+  return error.code() == Errc::no_space || error.code() == Errc::does_not_fit ||
+         error.code() == Errc::out_of_memory;
+}
+
 }  // namespace
 
 Volume::Volume(io::Engine& engine, const StoreOptions& options)
@@ -25,7 +31,7 @@ Volume::Volume(io::Engine& engine, const StoreOptions& options)
   const std::vector<std::int64_t> weights = checked_weights(options);
   alignment_ = page_bytes;
   for (const std::filesystem::path& path : options.paths) {
-    files_.push_back(std::make_unique<DataFile>(engine, path.string(), options.direct));
+    files_.push_back(std::make_unique<DataFile>(engine, path.string(), options));
     alignment_ = std::max(alignment_, files_.back()->alignment());
   }
   stripe_.emplace(weights, align_up(options.stripe_unit, alignment_));
@@ -60,8 +66,8 @@ std::int64_t Volume::add(std::int64_t bytes) {
     try {
       grow_to(align_up(end + step, alignment_));
     } catch (const Error& error) {
-      if (error.code() != Errc::no_space) throw;
-      grow_to(end);  // the disk is nearly full: just what is needed
+      if (!wants_room(error)) throw;
+      grow_to(end);  // it is nearly full: just what is needed
     }
   }
   ++extents_;

@@ -39,8 +39,9 @@ class Volume {
   /// [bytes] Extents start and end on it.
   std::int64_t alignment() const { return alignment_; }
   /// The address of a new extent of `bytes` (a multiple of alignment(), > 0): behind the one added
-  /// before, where nothing was released. Throws Error no_space naming the path, the bytes needed
-  /// and free; then nothing has changed.
+  /// before, where nothing was released. Throws Error no_space (in a file system that keeps data in
+  /// memory also does_not_fit, out_of_memory) naming the path, the bytes needed and free; then
+  /// nothing has changed.
   std::int64_t add(std::int64_t bytes);
   /// Requires: nothing of it is in flight.
   void release(std::int64_t address, std::int64_t bytes) noexcept;
@@ -91,8 +92,8 @@ class Movement {
 
   /// Makes sure that start() of up to `bytes` will not allocate.
   void reserve(std::int64_t bytes);
-  /// Requires: idle; address, bytes and data on the volume's alignment (data: 4096). Throws Error:
-  /// shut_down, forked; then it is idle.
+  /// Requires: idle; address, bytes and data on the volume's alignment. Throws Error: shut_down,
+  /// forked; then it is idle.
   void start(io::Op op, std::int64_t address, std::byte* data, std::int64_t bytes,
              io::Service service, Callback callback, void* context);
   void promote();  ///< a queued prefetch becomes a demand

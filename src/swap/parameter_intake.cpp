@@ -11,12 +11,11 @@
 
 namespace spillway::swap {
 
-// Whole blocks can go where they belong at once, if that lies on a page.
+// Whole blocks can go where they belong at once, if that lies on the alignment.
 bool Parameters::straight(const Tensor& tensor, const Range& range, std::span<std::byte> to) const {
   return volume_ != nullptr && range.offset % block_ == 0 &&
-         reinterpret_cast<std::uintptr_t>(to.data()) % static_cast<std::uintptr_t>(page_bytes) ==
-             0 &&
-         range.count * width(tensor.dtype) >= volume_->alignment();
+         reinterpret_cast<std::intptr_t>(to.data()) % alignment_ == 0 &&
+         range.count * width(tensor.dtype) >= alignment_;
 }
 
 ReadInto Parameters::read_into(ParamId id, std::span<std::byte> to, Range range) {
@@ -113,8 +112,8 @@ void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
   Part& part = request.hold->parts.front();
   Tensor& one = *part.tensor;
   const std::int64_t size = static_cast<std::int64_t>(intake.to.size());
-  const bool odd = size % volume_->alignment() != 0 || (part.offset + part.count != one.elements &&
-                                                        (part.offset + part.count) % block_ != 0);
+  const bool odd = size % alignment_ != 0 || (part.offset + part.count != one.elements &&
+                                              (part.offset + part.count) % block_ != 0);
   Blocks body = part.blocks;
   if (odd) --body.last;
   const std::int64_t tail_bytes = odd ? footprint(one, {body.last, body.last + 1}) : 0;

@@ -15,6 +15,7 @@ namespace spillway::swap {
 RegionOptions Parameters::region_options(std::string name, bool pool) const {
   RegionOptions region =
       swap::region_options(io_, offload_.device, offload_.pin_memory, pool, std::move(name));
+  region.alignment = alignment_;
   region.prefault = region.prefault && pool;  // the rest fills slowly
   region.setting = pool ? "offload_param.buffer_count or buffer_size" : "offload_param.max_in_cpu";
   return region;
@@ -49,12 +50,12 @@ void Parameters::seal_table() {
     if (volume_ != nullptr) {
       make_pool = pool_ == nullptr && footprints_ > 0;
       if (make_pool || pool_ != nullptr) claim.pool_bytes = pool_budget();
-      // The cap is in elements, of whatever width; each cached parameter ends on a whole page.
+      // The cap is in elements, of whatever width; each cached parameter ends on the alignment.
       const std::int64_t cap = std::min(offload_.max_in_cpu, elements_) * width(widest_);
       const std::int64_t ends =
-          std::min(live_ * page_bytes, std::max<std::int64_t>(2 * MiB, cap / 64));
+          std::min(live_ * alignment_, std::max<std::int64_t>(2 * MiB, cap / 64));
       const std::int64_t wanted =
-          cap == 0 ? 0 : std::min(footprints_, align_up(cap, page_bytes) + ends);
+          cap == 0 ? 0 : std::min(footprints_, align_up(cap, alignment_) + ends);
       more_cache = std::max<std::int64_t>(0, wanted - arena_.total_bytes());
       claim.cache_bytes += more_cache;
     } else {
@@ -69,10 +70,8 @@ void Parameters::seal_table() {
   house_->admit(this, claim);
   try {
     if (make_pool) {
-      PinnedRegion region(BufferPool::region_bytes(offload_.buffer_count, offload_.buffer_size),
-                          region_options(options_.name + " pool", true));
-      auto pool = std::make_unique<BufferPool>(region.span(), offload_.buffer_count,
-                                               offload_.buffer_size, options_.name);
+      PinnedRegion region = pool_memory();
+      std::unique_ptr<BufferPool> pool = pool_over(region);
       const std::int64_t registered =
           offload_.pin_memory ? house_->engine().add_memory(region.span()) : 0;
       Lock lock(mutex_);
@@ -130,6 +129,16 @@ void Parameters::make_homes(std::int64_t bytes) {
   homes_.push_back(std::move(region));
 }
 
+PinnedRegion Parameters::pool_memory() const {
+  return {BufferPool::region_bytes(offload_.buffer_count, offload_.buffer_size, alignment_),
+          region_options(options_.name + " pool", true)};
+}
+
+std::unique_ptr<BufferPool> Parameters::pool_over(const PinnedRegion& region) const {
+  return std::make_unique<BufferPool>(region.span(), offload_.buffer_count, offload_.buffer_size,
+                                      options_.name, alignment_);
+}
+
 // Devices none and cpu need a pool only for leases that change something.
 void Parameters::ensure_pool() {
   if (pool_ != nullptr || pool_budget() == 0) return;
@@ -142,10 +151,8 @@ void Parameters::ensure_pool() {
   if (offload_.pin_memory && offload_.device == OffloadDevice::cpu)
     claim.locked_bytes = claim.pool_bytes + claim.resident_bytes;
   house_->admit(this, claim);
-  PinnedRegion region(BufferPool::region_bytes(offload_.buffer_count, offload_.buffer_size),
-                      region_options(options_.name + " pool", true));
-  pool_ = std::make_unique<BufferPool>(region.span(), offload_.buffer_count, offload_.buffer_size,
-                                       options_.name);
+  PinnedRegion region = pool_memory();
+  pool_ = pool_over(region);
   pool_region_ = std::move(region);
 }
 

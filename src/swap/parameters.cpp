@@ -33,8 +33,9 @@ Parameters::Parameters(std::shared_ptr<House> house, ParameterSwapperOptions opt
                              "committed parameters are kept): free some, then try again",
                              options_.name)),
       timeout_(options_.timeout.value_or(io_.timeout)),
+      alignment_(volume_ != nullptr ? volume_->alignment() : page_bytes),
       // A block of u8 elements still begins and ends on the alignment.
-      block_(volume_ != nullptr ? volume_->alignment() : page_bytes),
+      block_(alignment_),
       cache_(volume_ != nullptr ? offload_.max_in_cpu : 0) {
   units_.push_back({"default", {}});
 }
@@ -69,7 +70,7 @@ std::int64_t Parameters::bytes(const Tensor& tensor, const Blocks& blocks) const
 
 std::int64_t Parameters::footprint(const Tensor& tensor, const Blocks& blocks) const {
   if (blocks.empty()) return 0;
-  return align_up(bytes(tensor, blocks), volume_ != nullptr ? volume_->alignment() : page_bytes);
+  return align_up(bytes(tensor, blocks), alignment_);
 }
 
 std::byte* Parameters::at(const Copy& copy, std::int64_t block) const {

@@ -127,6 +127,8 @@ class Parameters {
   void ensure_pool();
   std::int64_t pool_budget() const { return offload_.buffer_count * offload_.buffer_size; }
   RegionOptions region_options(std::string name, bool pool) const;
+  PinnedRegion pool_memory() const;
+  std::unique_ptr<BufferPool> pool_over(const PinnedRegion& region) const;
   Admission admit(Tensor& tensor, cache::Time when);
   void drop_cached(Copy& copy);
   PoolRun* free_run(std::int64_t bytes, std::string_view holder, std::size_t copies);
@@ -275,7 +277,8 @@ class Parameters {
   store::Volume* const volume_;  // null: devices none and cpu
   const Error no_memory_;        // made while there is some
   const double timeout_;
-  const std::int64_t block_;  // [elements]
+  const std::int64_t alignment_;  // [bytes] of what is read and written, here and there
+  const std::int64_t block_;      // [elements]
 
   std::mutex table_mutex_;  // add, remove, seal: one at a time. Before mutex_, and held while the
                             // I/O thread is waited for, which mutex_ never is

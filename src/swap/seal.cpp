@@ -13,17 +13,20 @@ namespace {
 
 constexpr std::int64_t default_tile_bytes = 4 * MiB;  // at the device's ceiling with 3 buffers
 
-std::int64_t tile_bytes_of(const OptimizerOptions& options, const OffloadOptimizerConfig& offload) {
+std::int64_t tile_bytes_of(const OptimizerOptions& options, const OffloadOptimizerConfig& offload,
+                           std::int64_t alignment) {
   const std::int64_t bytes =
       options.tile_bytes.value_or(offload.buffer_size.value_or(default_tile_bytes));
-  return bytes < page_bytes ? bytes : align_down(bytes, page_bytes);
+  return bytes < alignment ? bytes : align_down(bytes, alignment);
 }
 
 Layout layout_of(const OptimizerOptions& options, const OffloadOptimizerConfig& offload,
                  const store::Store* store) {
-  return Layout(options.states, tile_bytes_of(options, offload), [store](std::int64_t bytes) {
-    return store != nullptr ? store->footprint(bytes) : align_up(bytes, page_bytes);
-  });
+  const std::int64_t alignment = store != nullptr ? store->alignment() : page_bytes;
+  return Layout(options.states, tile_bytes_of(options, offload, alignment),
+                [store](std::int64_t bytes) {
+                  return store != nullptr ? store->footprint(bytes) : align_up(bytes, page_bytes);
+                });
 }
 
 store::Store* store_of(House& house) {
@@ -92,7 +95,10 @@ bool Swapper::quiesce() noexcept {
 }
 
 RegionOptions Swapper::region_options(std::string name, bool pool) const {
-  return swap::region_options(io_, offload_.device, offload_.pin_memory, pool, std::move(name));
+  RegionOptions region =
+      swap::region_options(io_, offload_.device, offload_.pin_memory, pool, std::move(name));
+  if (store_ != nullptr) region.alignment = store_->alignment();
+  return region;
 }
 
 std::int64_t Swapper::home_bytes(const TileRecord& tile) const {

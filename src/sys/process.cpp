@@ -142,12 +142,6 @@ void close_in_child(int descriptor) {
   list.descriptors.push_back(descriptor);
 }
 
-void forget_in_child(int descriptor) noexcept {
-  ChildList& list = child_list();
-  std::lock_guard lock(list.mutex);
-  drop_one(list.descriptors, descriptor);
-}
-
 void forget_and_close(int descriptor) noexcept {
   ChildList& list = child_list();
   std::lock_guard lock(list.mutex);  // no fork between the two: its child would keep it open

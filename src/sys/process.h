@@ -46,10 +46,10 @@ std::string host_tag();
 
 /// Descriptors that a forked child must not keep: an atfork child handler closes them there, so
 /// that a child (a Python data loader, say) neither holds our locks nor keeps files alive.
-/// Threads: any. A descriptor is forgotten before its number can be used again.
+/// Threads: any.
 void close_in_child(int descriptor);
-void forget_in_child(int descriptor) noexcept;
-/// Both ends of a descriptor's life at once: no child forked meanwhile keeps it open.
+/// The end of its life: no child forked meanwhile keeps it open, nor closes what is opened under
+/// the same number afterwards.
 void forget_and_close(int descriptor) noexcept;
 
 }  // namespace spillway::sys

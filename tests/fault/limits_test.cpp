@@ -17,6 +17,7 @@
 #include "support/captured_log.h"
 #include "support/child_process.h"
 #include "support/loop_mount.h"
+#include "support/memory_group.h"
 #include "support/seccomp.h"
 
 namespace spillway {
@@ -171,41 +172,6 @@ TEST_F(LimitsTest, AnAddressSpaceSmallerThanThePool) {
   EXPECT_THAT(end.said, testing::EndsWith("afterwards: well"));
   EXPECT_TRUE(scratch.empty());
 }
-
-/// A memory control group of 64 MiB for forked children, version 1 or 2.
-class MemoryGroup {
- public:
-  MemoryGroup() {
-    for (const auto& [root, limit] : {std::pair{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
-                                      {"/sys/fs/cgroup", "memory.max"}}) {
-      folder_ = fs::path(root) / fmt::format("spillway-test-{}", ::getpid());
-      if (::mkdir(folder_.c_str(), 0755) != 0) continue;
-      std::ofstream out(folder_ / limit);
-      if (fs::exists(folder_ / limit) && out << bytes << std::flush) {
-        made_ = true;
-        return;
-      }
-      ::rmdir(folder_.c_str());
-    }
-  }
-  ~MemoryGroup() {
-    for (int attempt = 0; made_ && attempt < 100 && ::rmdir(folder_.c_str()) != 0; ++attempt)
-      ::usleep(10'000);
-  }
-  MemoryGroup(const MemoryGroup&) = delete;
-  MemoryGroup& operator=(const MemoryGroup&) = delete;
-  static constexpr std::int64_t bytes = 64 << 20;
-
-  bool made() const { return made_; }
-  bool enter() const {  // the calling process
-    std::ofstream out(folder_ / "cgroup.procs");
-    return static_cast<bool>(out << ::getpid() << std::flush);
-  }
-
- private:
-  fs::path folder_;
-  bool made_ = false;
-};
 
 TEST_F(LimitsTest, AMemoryGroupSmallerThanThePool) {
   if (test::sanitized) GTEST_SKIP() << "a sanitizer's shadow alone fills the group";

@@ -65,8 +65,16 @@ TEST_F(PinnedRegionTest, ZeroBytesAreAnEmptyRegion) {
   EXPECT_EQ(region.data(), nullptr);
   EXPECT_EQ(region.bytes(), 0);
   EXPECT_TRUE(region.span().empty());
-  EXPECT_EQ(region.huge_bytes_now(), 0);
   EXPECT_EQ(memory_.calls, 0);
+}
+
+TEST_F(PinnedRegionTest, StartsOnTheAlignment) {
+  std::vector<PinnedRegion> regions;
+  for (int i = 0; i < 8; ++i) {
+    regions.emplace_back(4 * KiB, RegionOptions{.alignment = 256 * KiB});
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(regions.back().data()) % (256 * KiB), 0u) << i;
+    EXPECT_EQ(regions.back().report().region_bytes, 4 * KiB);
+  }
 }
 
 TEST_F(PinnedRegionTest, ImpossibleSizesAreRefused) {
@@ -283,9 +291,8 @@ TEST(PinnedRegionOnKernelTest, UnpinnedLocksNothingAndGivesAllBack) {
   {
     const PinnedRegion region(20 * MiB, {});
     EXPECT_EQ(sys::locked_bytes(), locked);
-    EXPECT_GE(region.huge_bytes_now(), 0);
-    EXPECT_LE(region.huge_bytes_now(), 20 * MiB);
-    EXPECT_EQ(region.huge_bytes_now(), region.report().huge_bytes);
+    EXPECT_GE(region.report().huge_bytes, 0);
+    EXPECT_LE(region.report().huge_bytes, 20 * MiB);
   }
   EXPECT_LE(sys::resident_bytes() - resident, 16 * MiB);
 }
@@ -296,7 +303,7 @@ TEST(PinnedRegionOnKernelTest, HugetlbPagesWhereTheyAreSetAside) {
   EXPECT_FALSE(region.report().hugetlb);
   region = PinnedRegion(2 * MiB, {.pin = true, .huge_pages = Switch::on});
   EXPECT_TRUE(region.report().hugetlb);
-  EXPECT_EQ(region.huge_bytes_now(), 2 * MiB);
+  EXPECT_EQ(region.report().huge_bytes, 2 * MiB);
   std::fill(region.span().begin(), region.span().end(), std::byte{1});
   const ChildEnd end = in_child([&] {
     unsigned char resident = 0;

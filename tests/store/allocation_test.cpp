@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
-#include "store/allocation_counter.h"
+#include <new>
+
+#include "store/data_file.h"
 #include "store/store_fixture.h"
+#include "support/heap/heap.h"
 
 namespace spillway::store {
 namespace {
@@ -31,7 +35,7 @@ TEST(StoreAllocationTest, ATransferInSteadyStateAllocatesNothing) {
     if (!mover.wait() || !mover.transfer().ok()) return false;
     if (!writes) {
       for (int s = 0; s < 3; ++s)
-        store.verify(at(first, 3 * tile + s), buffer.data() + s * footprint);
+        mover.transfer().verify(at(first, 3 * tile + s), buffer.data() + s * footprint);
     }
     return true;
   };
@@ -41,14 +45,33 @@ TEST(StoreAllocationTest, ATransferInSteadyStateAllocatesNothing) {
     return ok;
   };
   ASSERT_TRUE(pass());
-  const AllocationCounter counter;
+  const std::int64_t before = test::heap().allocations;
   bool ok = true;
   for (int i = 0; i < 20; ++i) ok = pass() && ok;
-  const std::int64_t allocations = counter.count();
+  const std::int64_t after = test::heap().allocations;
   EXPECT_TRUE(ok);
-  // Where a sanitizer has its own allocator, it at least watches what happens.
-  if (AllocationCounter::works()) {
-    EXPECT_EQ(allocations, 0);
+  EXPECT_EQ(after - before, 0);
+}
+
+// A file grows in steps of 256 MiB. Whichever allocation fails meanwhile, it is as it was.
+TEST(StoreAllocationTest, AFileThatCannotGrowTakesNothing) {
+  TempDir folder;
+  const auto engine = open_engine();
+  DataFile file(*engine, folder.text(), {});
+  const std::int64_t size = 257 * MiB;
+  if (file.free_space() < 2 * size) GTEST_SKIP() << "too little is free here";
+  for (int step = 1;; ++step) {
+    bool grown = true;
+    try {
+      const test::FailingHeap failing(step);
+      file.grow(size);
+    } catch (const std::bad_alloc&) {
+      grown = false;
+    }
+    struct stat found {};
+    ASSERT_EQ(::fstat(engine->file(file.id()).fd, &found), 0);
+    ASSERT_EQ(found.st_size, grown ? size : 0) << "allocation " << step;
+    if (grown) break;
   }
 }
 

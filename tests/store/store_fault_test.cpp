@@ -199,6 +199,42 @@ TEST_F(StoreFaultTest, ADeviceThatSwapsPagesIsCorrupt) {
   EXPECT_THAT(reads(store, id, 1).message(), HasSubstr("not what was written"));
 }
 
+// A read that the device is slow with keeps its slot; the section, alone of its size, is written
+// once, and again, meanwhile.
+TEST_F(StoreFaultTest, ASlowReadLeavesASpareToTheNextWrite) {
+  Store store(*engine, options_for({folder.path()}));
+  const SectionId id = store.reserve(Sizes{4096}, 1, 1);
+  ASSERT_TRUE(write(store, id, 1));
+  PageMemory buffer(3 * 4096);
+  std::vector<std::unique_ptr<Mover>> movers;
+  const auto add_write = [&](std::uint64_t version) {
+    std::byte* const data = buffer.data() + (version - 1) * 4096;
+    fill(data, 4096, version);
+    auto mover = std::make_unique<Mover>(store, 1);
+    mover->transfer().add_write(id, data, store.seal(id, data));
+    mover->submit(io::Service::write);
+    movers.push_back(std::move(mover));
+  };
+  const std::int64_t started = device->started();
+  device->hold();
+  add_write(2);
+  ASSERT_TRUE(device->wait_started(started + 1));
+  Mover slow(store, 1);
+  slow.transfer().add_read(id, buffer.data());
+  slow.submit();
+  ASSERT_TRUE(device->wait_started(started + 2));
+  device->release(1);
+  ASSERT_TRUE(movers[0]->wait());
+  ASSERT_TRUE(slow.transfer().in_flight());
+  EXPECT_NO_THROW(add_write(3));
+  device->release();
+  ASSERT_TRUE(slow.wait());
+  ASSERT_TRUE(movers.back()->wait());
+  EXPECT_TRUE(slow.transfer().ok());
+  EXPECT_TRUE(holds(buffer.data(), 4096, 1));
+  EXPECT_TRUE(reads(store, id, 3));
+}
+
 TEST_F(StoreFaultTest, MoreWritesThanSparesAreBusy) {
   Store store(*engine, options_for({folder.path()}));
   const SectionId first = store.reserve(Sizes(4, 4096), 1, 1);  // 2 spares
@@ -286,7 +322,7 @@ TEST_F(StoreFaultTest, ARefusedCancelChangesNothing) {
   ASSERT_TRUE(mover.wait());
   ASSERT_TRUE(mover.transfer().ok());
   for (int i = 0; i < 3; ++i) {
-    store.verify(at(first, i), buffer.data() + i * 4096);
+    mover.transfer().verify(at(first, i), buffer.data() + i * 4096);
     EXPECT_TRUE(holds(buffer.data() + i * 4096, 4096, static_cast<unsigned>(i)));
   }
 }

@@ -111,7 +111,6 @@ inline testing::AssertionResult reads(Store& store, SectionId section, std::uint
     return testing::AssertionFailure() << mover.transfer().error().what();
   }
   try {
-    store.verify(section, buffer.data());
     mover.transfer().verify(section, buffer.data());
   } catch (const Error& error) {
     return testing::AssertionFailure() << error.what();

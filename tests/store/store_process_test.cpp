@@ -209,11 +209,9 @@ TEST(StoreProcessTest, AForkedChildTakesNothingAway) {
     };
     refused("reserve", [&] { store->reserve(Sizes{4096}, 1, 1); });
     refused("release", [&] { store->release(id, 1); });
-    refused("need", [&] { static_cast<void>(store->need(Sizes{4096}, 1, 1)); });
     refused("written", [&] { static_cast<void>(store->written(id)); });
     refused("forget", [&] { store->forget(id); });
     refused("seal", [&] { static_cast<void>(store->seal(id, buffer.data())); });
-    refused("verify", [&] { store->verify(id, buffer.data()); });
     refused("submit", [&] { mover.submit(); });
     // Directory, data file and nvme_path are closed here: a child keeps no lock and no space.
     said += fmt::format("{} fewer; ", lock_holders - sys::open_descriptors());

@@ -12,8 +12,11 @@
 #include <fstream>
 
 #include "store/store_fixture.h"
+#include "store/volume.h"
 #include "support/child_process.h"
 #include "support/loop_mount.h"
+#include "support/memory_group.h"
+#include "sys/limits.h"
 
 // File systems of their own, made for the test: full disks, and the manners of each kind.
 namespace spillway::store {
@@ -76,8 +79,6 @@ TEST_P(StoreSystemTest, AFullDiskFailsTheReservationAndNothingElse) {
   const SectionId first = store.reserve(Sizes(4, GetParam().section), 2, 1);
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(write(store, at(first, i), 1));
   const std::int64_t allocated = store.allocated_bytes();
-  const auto needs = store.need(Sizes(1000, GetParam().section), 1, 1);
-  EXPECT_GT(needs[0].need, needs[0].free);
   const Error error = error_from([&] { store.reserve(Sizes(1000, GetParam().section), 1, 1); });
   EXPECT_EQ(error.code(), Errc::no_space);
   EXPECT_THAT(error.what(), HasSubstr(mount.path().string()));
@@ -184,6 +185,25 @@ TEST(StoreLimitSystemTest, FileSizeLimitIsNoSpace) {
   EXPECT_THAT(end.said, HasSubstr("RLIMIT_FSIZE"));
   EXPECT_THAT(end.said, HasSubstr(folder.text()));
   EXPECT_THAT(folder.names(), IsEmpty());
+}
+
+// A file system in memory that has room for what is added, but not for what a volume grows ahead.
+TEST(StoreLimitSystemTest, AVolumeInMemoryTakesWhatStillFits) {
+  const LoopMount mount("tmpfs", 256 * MiB);
+  if (!mount.mounted()) GTEST_SKIP() << mount.reason();
+  const MemoryGroup group;
+  if (!group.made()) GTEST_SKIP() << "no memory control group can be made here";
+  const ChildEnd end = in_child([&]() -> std::string {
+    if (!group.enter()) return "no way into the group";
+    const auto engine = open_engine();
+    Volume volume(*engine, options_for({mount.path()}));
+    const std::int64_t room = sys::memory_limits().cgroup_available;
+    if (room < 16 * MiB || room > MemoryGroup::bytes) return "the group is not in force";
+    volume.add(align_down(room - 8 * MiB, page_bytes));
+    return std::string(to_string(error_from([&] { volume.add(MemoryGroup::bytes); }).code()));
+  });
+  EXPECT_TRUE(end.clean()) << "status " << end.status;
+  EXPECT_EQ(end.said, "does_not_fit");
 }
 
 // ramfs knows no fallocate: it works, and says that nothing is promised.

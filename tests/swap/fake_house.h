@@ -18,10 +18,12 @@ namespace spillway::test {
 /// books and its directory under a real path; only the bytes go elsewhere.
 class FakeHouse final : public swap::House {
  public:
-  FakeHouse(Config config, std::shared_ptr<io::FakeDevice> device)
+  /// `alignment`: of the disk, at least.
+  FakeHouse(Config config, std::shared_ptr<io::FakeDevice> device, std::int64_t alignment = 4096)
       : config_(std::move(config)),
+        alignment_(alignment),
         engine_(std::make_unique<io::FakeBackend>(std::move(device)), engine_options(config_.io)),
-        store_(engine_, store_options(config_)) {}
+        store_(engine_, store_options()) {}
   ~FakeHouse() override { engine_.shutdown(config_.io.shutdown_timeout); }
 
   const Config& config() const override { return config_; }
@@ -29,7 +31,7 @@ class FakeHouse final : public swap::House {
   store::Store& optimizer_store() override { return store_; }
   store::Volume& parameter_volume() override {
     if (!volume_) {
-      store::StoreOptions options = store_options(config_);
+      store::StoreOptions options = store_options();
       if (!config_.offload_param.nvme_path.empty()) options.paths = config_.offload_param.nvme_path;
       volume_ = std::make_unique<store::Volume>(engine_, options);
     }
@@ -54,14 +56,16 @@ class FakeHouse final : public swap::House {
     options.wait_timeout = io.timeout;
     return options;
   }
-  static store::StoreOptions store_options(const Config& config) {
+  store::StoreOptions store_options() const {
     store::StoreOptions options;
-    options.paths = config.offload_optimizer.nvme_path;
-    options.checksums = config.io.checksums;
+    options.paths = config_.offload_optimizer.nvme_path;
+    options.checksums = config_.io.checksums;
+    options.alignment = alignment_;
     return options;
   }
 
   const Config config_;
+  const std::int64_t alignment_;
   std::mutex mutex_;
   std::map<const void*, swap::Claim> claims_;
   io::Engine engine_;

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <memory>
+#include <thread>
 
+#include "store/store_fixture.h"
 #include "support/captured_log.h"
 #include "swap/contents.h"
 #include "swap/counted_new.h"
@@ -88,6 +91,41 @@ TEST_P(NoMemoryTest, AParameterIsKept) {
   swapper.flush();
   EXPECT_EQ(test::copy_of(swapper.fetch(id)),
             test::values(1, 0, 9000, GetParam() == Op::read ? 1 : 2));
+}
+
+// A transfer of three reads of which one is under way when the engine shuts down: the others were
+// taken back and cannot be submitted again, and there is no memory for the reason.
+TEST(NoMemoryTransferTest, WhatCannotGoOnEndsTyped) {
+  const auto device = std::make_shared<FakeDevice>(1024 * 1024);
+  device->keep_log(false);
+  io::EngineOptions narrow;
+  narrow.queue_depth = 1;
+  io::Engine engine(std::make_unique<io::FakeBackend>(device), narrow);
+  const TempDir folder;
+  store::Store store(engine, store::options_for({folder.path()}));
+  const store::SectionId first = store.reserve(store::Sizes{4096, 4096, 4096}, 3, 1);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(write(store, store::at(first, i), 1));
+  device->hold();
+  const std::int64_t started = device->started();
+  PageMemory buffer(4 * 4096);
+  store::Mover mover(store, 3), queued(store, 1);
+  for (int i = 0; i < 3; ++i)
+    mover.transfer().add_read(store::at(first, i), buffer.data() + i * 4096);
+  mover.submit();
+  ASSERT_TRUE(device->wait_started(started + 1));
+  queued.transfer().add_read(first, buffer.data() + 3 * 4096);
+  queued.submit();
+  std::thread shutdown([&] { EXPECT_TRUE(engine.shutdown(20).clean); });
+  ASSERT_TRUE(queued.wait());
+  device->plan([](const FakeOp& op) {
+    refuse_memory(true);
+    return op.bytes;
+  });
+  device->release();
+  ASSERT_TRUE(mover.wait());
+  shutdown.join();
+  EXPECT_FALSE(mover.transfer().ok());
+  EXPECT_EQ(mover.transfer().error().code(), Errc::out_of_memory);
 }
 
 INSTANTIATE_TEST_SUITE_P(Operations, NoMemoryTest, ::testing::Values(Op::read, Op::write),

@@ -51,7 +51,7 @@ void Swapper::assign(Lease& lease, PassState& pass, std::uint32_t index) {
   std::byte* at = lease.memory.data();
   for (int s = 0; s < table_.states(); ++s) {
     lease.section[static_cast<std::size_t>(s)] = at;
-    at += store_->footprint(table_.payload(tile, s));
+    at += store_->footprint(table_.section(tile, s));
   }
 }
 

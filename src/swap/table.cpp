@@ -252,17 +252,20 @@ void Table::reserve(std::span<NewTile> fresh, UnitRecord& home, const std::strin
 void Table::close_tails() {
   for (UnitRecord& home : units_) {
     if (!home.tail_open) continue;
-    home.tail_open = false;
     TileRecord& tail = tiles_[home.tiles.back()];
-    if (tail.resident || !tail.live || home.used == home.reserved) continue;
+    const bool shrinks = !tail.resident && tail.live && home.used != home.reserved;
     try {
-      const store::SectionId exact = store_->reserve(home.used, states(), tiles_in_flight_, owner_);
-      store_->release(tail.sections, states());
-      tail.sections = exact;
-      home.reserved = home.used;
+      if (shrinks) {
+        const store::SectionId exact =
+            store_->reserve(home.used, states(), tiles_in_flight_, owner_);
+        store_->release(tail.sections, states());
+        tail.sections = exact;
+        home.reserved = home.used;
+      }
     } catch (const Error& error) {
       if (error.code() != Errc::no_space) throw;  // a full disk: the larger reservation serves
     }
+    home.tail_open = false;
   }
 }
 

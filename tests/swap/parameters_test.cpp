@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "support/hog.h"
 #include "support/loop_mount.h"
 #include "swap/contents.h"
 
@@ -235,6 +236,34 @@ TEST(FullDiskSystemTest, AddSaysWhatDoesNotFitAndNothingHasChanged) {
     EXPECT_EQ(test::read(swapper, other, "w"), std::vector<float>(4096, 0.0f));
   }
   EXPECT_TRUE(std::filesystem::is_empty(mount.path()));
+}
+
+// The last tile of a unit is reserved larger than it is, and exactly only before its first use.
+// Where the disk has filled up meanwhile the larger one serves, and its sections do not touch each
+// other.
+TEST(FullDiskSystemTest, ATailThatCannotShrinkIsUsedAsItIs) {
+  for (const bool checksums : {false, true}) {
+    SCOPED_TRACE(checksums ? "checksums" : "trailers");
+    const LoopMount mount("tmpfs", 16 * 1024 * 1024);
+    if (!mount.mounted()) GTEST_SKIP() << mount.reason();
+    Config config = test::config_for({}, mount.path(), 128 * 1024);
+    config.io.checksums = checksums;
+    Context context(config);
+    Trainer trainer(context, {5000});
+    const std::int64_t reserved = context.stats().paths[0].allocated_bytes;
+    const Hog hog(mount.path());
+    trainer.load();
+    EXPECT_EQ(context.stats().paths[0].allocated_bytes, reserved) << "there was room after all";
+    trainer.step(1);
+    trainer.twin.step(1);
+    trainer.expect_equal("after a step");
+    const std::vector<float> m(5000, 0.5f);
+    trainer.swapper.write_state<float>(trainer.ids[0], "m", 0, m);
+    trainer.twin.params[0].m = m;
+    trainer.step(2);
+    trainer.twin.step(2);
+    trainer.expect_equal("after one of its states was written");
+  }
 }
 
 }  // namespace

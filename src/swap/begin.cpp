@@ -27,15 +27,19 @@ std::uint32_t mask_of(const Layout& layout, const StateNames& names, const char*
 PassState* Swapper::begin(const Pass& request) { return begin(request, nullptr); }
 
 PassState* Swapper::begin(const Pass& request, const Internal* internal) {
-  const bool sealing = internal != nullptr && internal->sealing;
   Lock lock(mutex_, std::defer_lock);
-  do {  // whenever the mutex was let go, somebody may have added parameters
+  do {  // whenever the mutex was let go, somebody may have added parameters, or be sealing them
     if (lock.owns_lock()) lock.unlock();
-    if (!sealing) seal();
+    seal();
     lock.lock();
     retry_failed_writes();
     await_leftovers(lock);
-  } while (!sealing && !sealed());
+  } while (!sealed() || writes_initial_values());
+  return open(request, internal);
+}
+
+// With the mutex, and with everything sealed.
+PassState* Swapper::open(const Pass& request, const Internal* internal) {
   if (request.step && *request.step < 0)
     throw_error(Errc::invalid_argument, "step {} is negative: steps count from 0", *request.step);
   auto pass = std::make_unique<PassState>();

@@ -80,10 +80,13 @@ class Swapper {
   void make_leases(bool residents);
   std::int64_t home_bytes(const TileRecord& tile) const;
   RegionOptions region_options(std::string name, bool pool) const;
-  void write_initial_values(std::size_t first_new_tile);
+  PassState* open_initial_values(std::size_t first_new_tile);
+  void write_initial_values(PassState& pass);
+  bool writes_initial_values() const;
 
   // begin.cpp
   PassState* begin(const Pass& pass, const Internal* internal);
+  PassState* open(const Pass& pass, const Internal* internal);
   void check_order(const PassState& pass) const;
   std::vector<ParamId> torn_params(const PassState& pass, std::uint32_t states) const;
   bool holds_failed(UnitId unit) const;

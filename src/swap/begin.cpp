@@ -32,6 +32,8 @@ PassState* Swapper::begin(const Pass& request, const Internal* internal) {
     if (lock.owns_lock()) lock.unlock();
     seal();
     lock.lock();
+    // A seal holds the mutex while it waits for the I/O thread, so no write may be under way then.
+    if (!sealed()) continue;
     retry_failed_writes();
     await_leftovers(lock);
   } while (!sealed() || writes_initial_values());

@@ -110,7 +110,7 @@ void Swapper::seal() {
   {
     Lock lock(mutex_);
     if (sealed()) return;
-    if (!offload_.fast_init) {  // the pass below must find its units free
+    if (!offload_.fast_init) {  // the pass below must find its units free; nobody else seals now
       retry_failed_writes();
       await_leftovers(lock);
     }

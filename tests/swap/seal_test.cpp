@@ -1,4 +1,4 @@
-// Calls that meet a seal.
+// Calls that meet a seal: add(), begin() and the writes that begin() tries again.
 
 #include <gtest/gtest.h>
 #include <pthread.h>
@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <future>
+#include <iostream>
 #include <thread>
 
 #include "support/captured_log.h"
@@ -160,6 +161,47 @@ TEST_P(SealTest, ABeginThatWaitedIsNotBusyBecauseOfAnothersFirstValues) {
   stepper.join();
   other.join();
   busy.join();
+  device->plan({});
+}
+
+// begin() tries failed writes again only once all is sealed: a seal holds the mutex while it asks
+// the I/O thread for space, and that one needs it to end a write.
+TEST_P(SealTest, AWriteThatIsTriedAgainDoesNotMeetASeal) {
+  if (GetParam().ratio < 1) return;  // no disk, no space to ask for
+  make(true);
+  leave_a_failed_write();
+  // The write is with the device until the other thread has begun its seal, if it comes to that.
+  std::promise<void> writes, seals;
+  std::shared_future<void> writing = writes.get_future().share();
+  std::shared_future<void> sealing = seals.get_future().share();
+  std::atomic<bool> first{true};
+  device->plan([&, sealing](const FakeOp& op) {
+    if (op.op == Op::write && first.exchange(false)) {
+      writes.set_value();
+      sealing.wait_for(500ms);
+      std::this_thread::sleep_for(50ms);
+    }
+    return op.bytes;
+  });
+  add(5000);
+  meet_the_seal([&] {
+    add(700);
+    writing.wait();
+    seals.set_value();
+    trainer->swapper.seal();
+  });
+  std::promise<void> ended;
+  std::thread both([&] {
+    give_way();
+    step_back_unit(1);
+    other.join();
+    ended.set_value();
+  });
+  if (ended.get_future().wait_for(20s) != std::future_status::ready) {
+    std::cerr << "begin() and seal() wait for each other\n";
+    std::abort();
+  }
+  both.join();
   device->plan({});
 }
 

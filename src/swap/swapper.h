@@ -143,6 +143,7 @@ class Swapper {
   void mark_committed(Lease& lease, std::uint32_t states);
   void seal_states(Lease& lease, std::uint32_t states);
   void start_write(Lease& lease) noexcept;
+  void queue_write(Lease& lease) noexcept;
   void write_queued() noexcept;
   static void write_done(store::Transfer& transfer, void* context);
   Error error_of(const store::Transfer& transfer) const noexcept;

@@ -191,6 +191,24 @@ TEST_P(AdoptTest, TheEnginesOwnMemoryIsUsedInPlace) {
   swapper.step(3, [](const Slice&) { FAIL(); });
 }
 
+// The engine may have freed the memory of a removed parameter, though its tile lives on.
+TEST_P(AdoptTest, ResetLeavesTheMemoryOfRemovedParametersAlone) {
+  test::Scratch scratch;
+  Context context(test::config_for(GetParam(), scratch.path()));
+  OptimizerSwapper swapper(context, {.states = {{"m"}}, .undo = GetParam().undo});
+  std::vector<float> gone = counting(50), kept = counting(60);
+  ParamOptions options;
+  options.adopt = {{"m", std::as_writable_bytes(std::span(gone))}};
+  const ParamId a = swapper.add("a", 50, options);
+  options.adopt = {{"m", std::as_writable_bytes(std::span(kept))}};
+  swapper.add("b", 60, options);
+  swapper.step(1, [](const Slice&) {});
+  swapper.remove(a);
+  swapper.reset("m", 3);
+  EXPECT_EQ(gone, counting(50));
+  EXPECT_EQ(kept, std::vector<float>(60, 3));
+}
+
 INSTANTIATE_TEST_SUITE_P(All, AdoptTest,
                          ::testing::Values(Home{.device = OffloadDevice::none},
                                            Home{.device = OffloadDevice::cpu},

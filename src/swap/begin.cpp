@@ -178,9 +178,7 @@ void Swapper::close(PassState* pass) noexcept {
   }
   moved_.notify_all();  // buffers became free
   pass->draining = true;
-  const TimePoint deadline = deadline_in(io_.timeout);
-  const bool drained =
-      moved_.wait_until(lock, deadline, [&] { return pass->reading == 0 && pass->writing == 0; });
+  const bool drained = wait_moving(lock, [&] { return pass->reading == 0 && pass->writing == 0; });
   pass->draining = false;
   if (!drained)
     log::error("optimizer \"{}\": a pass was closed and the device has not answered for {:.0f} s",

@@ -177,6 +177,7 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
   Lock lock(self.mutex_);
   PassState* pass = lease.pass;
   --self.writes_moving_;
+  ++self.moves_;
   if (pass != nullptr) --pass->writing;
   if (transfer.ok()) {
     self.stats_.bytes_written += transfer.bytes();

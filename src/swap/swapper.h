@@ -128,11 +128,22 @@ class Swapper {
   void drain(Lock& lock, PassState& pass);
   void check_healthy(const PassState& pass) const;
   void fail(PassState& pass) const noexcept;
+  // False: nothing has moved for io.timeout. However much is queued, a device that moves is not
+  // dead.
+  template <typename Ready>
+  bool wait_moving(Lock& lock, Ready ready) {
+    for (bool is_ready = false; !is_ready;) {
+      const std::int64_t before = moves_;
+      const auto woken = [&] { return (is_ready = ready()) || moves_ != before; };
+      if (!moved_.wait_until(lock, deadline_in(io_.timeout), woken)) return false;
+    }
+    return true;
+  }
   template <typename Ready>
   void wait(Lock& lock, double& stall, const char* what, Ready ready) {
     if (ready()) return;
     const TimePoint start = Clock::now();
-    const bool in_time = moved_.wait_until(lock, deadline_in(io_.timeout), ready);
+    const bool in_time = wait_moving(lock, ready);
     stall += seconds_between(start, Clock::now());
     if (!in_time) timed_out(what);
   }
@@ -195,6 +206,7 @@ class Swapper {
   // Tiles move in turns: see most_moving_of() in read.cpp.
   const int most_moving_;
   int reads_moving_ = 0, writes_moving_ = 0;  // tiles with the device
+  std::int64_t moves_ = 0;                    // sections and tiles that it has moved
   Lease* first_write_ = nullptr;              // committed, waiting for their turn
   Lease* last_write_ = nullptr;
   int demands_ = 0;  // threads in next() that wait for a buffer: reads ahead stand back

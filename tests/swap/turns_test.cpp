@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <chrono>
 #include <thread>
 
 #include "base/align.h"
@@ -155,6 +156,24 @@ TEST(TurnsTest, ARefusedWriteEndsItsPass) {
   end.join();
   EXPECT_EQ(error_of([&] { trainer.swapper.begin({.units = {trainer.units[1]}}); }),
             Errc::shut_down);
+}
+
+// A wait ends when nothing has moved for io.timeout, not when a full queue takes longer than that.
+TEST(TurnsTest, ASlowDeviceThatMovesIsWaitedFor) {
+  Turns turns(4, big, 0.6);
+  turns.device->plan([](const FakeOp& op) {
+    if (op.op == Op::write) std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    return op.bytes;
+  });
+  // Four tiles of six operations each are waited for at the end.
+  EXPECT_EQ(error_of([&] { turns.load(); }), std::nullopt);
+  {
+    auto run = turns.trainer.swapper.begin(turns.all);
+    for (int i = 0; i < 4; ++i) EXPECT_TRUE(turns.commit_next(run));
+  }
+  for (const std::string& line : turns.log.lines())
+    EXPECT_EQ(line.find("has not answered"), std::string::npos) << line;
+  turns.expect_loaded();
 }
 
 }  // namespace

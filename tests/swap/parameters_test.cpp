@@ -7,6 +7,7 @@
 #include "support/hog.h"
 #include "support/loop_mount.h"
 #include "swap/contents.h"
+#include "swap/counted_new.h"
 
 namespace spillway {
 namespace {
@@ -138,6 +139,23 @@ TEST_P(ParametersTest, AddBetweenStepsIsPartOfTheNext) {
                                        std::span<const float>(trainer.twin.params.back().w));
   }
   trainer.expect_equal("after six steps");
+}
+
+// Refused before anything is made of it, be it beyond what ids count or beyond the memory that the
+// records of its tiles would take.
+TEST_P(ParametersTest, AMistypedSizeIsAnErrorAndTakesNoMemory) {
+  Trainer trainer(context_, {100});
+  const std::int64_t before = test::allocations();
+  std::string text;
+  EXPECT_EQ(error_of([&] { trainer.swapper.add("mistyped", std::int64_t{1} << 52); }, &text),
+            Errc::invalid_argument);
+  EXPECT_NE(text.find("\"mistyped\""), std::string::npos) << text;
+  constexpr std::int64_t most = std::int64_t{UINT32_MAX} * 4096 - 1;  // tiles of 4096
+  EXPECT_EQ(error_of([&] { trainer.swapper.add("mistyped", most); }, &text), Errc::does_not_fit);
+  EXPECT_NE(text.find("\"mistyped\""), std::string::npos) << text;
+  EXPECT_LT(test::allocations(), before + 1000);
+  trainer.load();
+  trainer.expect_equal("after the refusals");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ParametersTest, ::testing::ValuesIn(test::homes()), test::home_name);

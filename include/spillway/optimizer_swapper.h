@@ -230,7 +230,8 @@ class OptimizerSwapper {
   UnitId add_unit(std::string name);
   /// Reserves the space of one parameter (0 elements are legal: it never appears in a slice).
   /// Throws Error: no_space with parameter, path, bytes needed and free (then nothing has changed),
-  /// invalid_argument, busy (a run is open). No I/O, except for `init`.
+  /// invalid_argument, does_not_fit (the records of its tiles, in host memory), busy (a run is
+  /// open). No I/O, except for `init`.
   ParamId add(std::string name, std::int64_t elements, const ParamOptions& options = {});
   /// Its id is not used again; its space is free for parameters added later.
   void remove(ParamId param);

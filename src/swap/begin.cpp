@@ -27,15 +27,21 @@ std::uint32_t mask_of(const Layout& layout, const StateNames& names, const char*
 PassState* Swapper::begin(const Pass& request) { return begin(request, nullptr); }
 
 PassState* Swapper::begin(const Pass& request, const Internal* internal) {
-  const bool sealing = internal != nullptr && internal->sealing;
   Lock lock(mutex_, std::defer_lock);
-  do {  // whenever the mutex was let go, somebody may have added parameters
+  do {  // whenever the mutex was let go, somebody may have added parameters, or be sealing them
     if (lock.owns_lock()) lock.unlock();
-    if (!sealing) seal();
+    seal();
     lock.lock();
+    // A seal holds the mutex while it waits for the I/O thread, so no write may be under way then.
+    if (!sealed()) continue;
     retry_failed_writes();
     await_leftovers(lock);
-  } while (!sealing && !sealed());
+  } while (!sealed() || writes_initial_values());
+  return open(request, internal);
+}
+
+// With the mutex, and with everything sealed.
+PassState* Swapper::open(const Pass& request, const Internal* internal) {
   if (request.step && *request.step < 0)
     throw_error(Errc::invalid_argument, "step {} is negative: steps count from 0", *request.step);
   auto pass = std::make_unique<PassState>();
@@ -172,9 +178,7 @@ void Swapper::close(PassState* pass) noexcept {
   }
   moved_.notify_all();  // buffers became free
   pass->draining = true;
-  const TimePoint deadline = deadline_in(io_.timeout);
-  const bool drained =
-      moved_.wait_until(lock, deadline, [&] { return pass->reading == 0 && pass->writing == 0; });
+  const bool drained = wait_moving(lock, [&] { return pass->reading == 0 && pass->writing == 0; });
   pass->draining = false;
   if (!drained)
     log::error("optimizer \"{}\": a pass was closed and the device has not answered for {:.0f} s",

@@ -9,8 +9,9 @@
 namespace spillway::swap {
 
 void Swapper::timed_out(const char* what) const {
-  throw_error(Errc::timeout, "optimizer \"{}\": waited {:.1f} s (io.timeout) for {}; {}",
-              options_.name, io_.timeout, what,
+  throw_error(Errc::timeout,
+              "optimizer \"{}\": waits for {}, in vain for {:.1f} s (io.timeout); {}",
+              options_.name, what, io_.timeout,
               store_ ? house_->engine().describe_in_flight() : "no device is in use");
 }
 
@@ -51,7 +52,7 @@ void Swapper::assign(Lease& lease, PassState& pass, std::uint32_t index) {
   std::byte* at = lease.memory.data();
   for (int s = 0; s < table_.states(); ++s) {
     lease.section[static_cast<std::size_t>(s)] = at;
-    at += store_->footprint(table_.payload(tile, s));
+    at += store_->footprint(table_.section(tile, s));
   }
 }
 

@@ -123,16 +123,21 @@ void Swapper::mark_committed(Lease& lease, std::uint32_t changed) {
 
 // Gives the buffer to the device, at once or when it is its turn.
 void Swapper::start_write(Lease& lease) noexcept {
+  queue_write(lease);
+  write_queued();
+}
+
+void Swapper::queue_write(Lease& lease) noexcept {
   lease.state = LeaseState::writing;
   ++lease.attempts;
   if (lease.pass != nullptr) ++lease.pass->writing;
   lease.next_write = nullptr;
   (last_write_ != nullptr ? last_write_->next_write : first_write_) = &lease;
   last_write_ = &lease;
-  write_queued();
 }
 
-// Starts the writes whose turn it is. A submission that is refused counts as a write that failed.
+// Starts the writes whose turn it is. A submission that is refused counts as a write that failed,
+// and may be the end of its pass.
 void Swapper::write_queued() noexcept {
   while (first_write_ != nullptr && writes_moving_ < most_moving_) {
     Lease& lease = *first_write_;
@@ -156,9 +161,10 @@ void Swapper::write_queued() noexcept {
       --writes_moving_;
       lease.state = LeaseState::failed;
       lease.error = current_error(no_memory_);
-      if (lease.pass != nullptr) {
-        --lease.pass->writing;
-        lease.pass->error = explain(lease, "is committed and cannot be written");
+      if (PassState* const pass = lease.pass) {
+        --pass->writing;
+        if (!pass->error) pass->error = explain(lease, "is committed and cannot be written");
+        finish(*pass);
       }
       moved_.notify_all();
     }
@@ -171,6 +177,7 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
   Lock lock(self.mutex_);
   PassState* pass = lease.pass;
   --self.writes_moving_;
+  ++self.moves_;
   if (pass != nullptr) --pass->writing;
   if (transfer.ok()) {
     self.stats_.bytes_written += transfer.bytes();
@@ -180,15 +187,15 @@ void Swapper::write_done(store::Transfer& transfer, void* context) {
     self.read_ahead_all();
   } else if (lease.attempts < write_attempts && !transfer.cancelled()) {
     ++self.stats_.write_retries;
-    self.start_write(lease);
+    self.queue_write(lease);
   } else {
     lease.state = LeaseState::failed;
     lease.error = self.error_of(transfer);
     if (pass != nullptr && !pass->error)
       pass->error = self.explain(lease, "is committed and cannot be written");
   }
-  self.write_queued();
   if (pass != nullptr) self.finish(*pass);
+  self.write_queued();  // which may end the pass as well
   self.moved_.notify_all();
 }
 

@@ -62,6 +62,7 @@ void Swapper::section_arrived(store::Transfer&, void* context) {
   const Lease& lease = *static_cast<Lease*>(context);
   Swapper& self = *lease.swapper;
   const Lock lock(self.mutex_);
+  ++self.moves_;
   if (lease.claimed) self.moved_.notify_all();
 }
 
@@ -71,6 +72,7 @@ void Swapper::read_done(store::Transfer& transfer, void* context) {
   Lock lock(self.mutex_);
   PassState& pass = *lease.pass;
   --pass.reading, --self.reads_moving_;
+  ++self.moves_;
   lease.state = LeaseState::ready;
   if (transfer.ok()) {
     self.stats_.bytes_read += transfer.bytes();

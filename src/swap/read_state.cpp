@@ -147,11 +147,13 @@ void Swapper::read_section(Lock& lock, std::uint32_t index, int s) {
     in_flight(false);
     throw;
   }
-  stats_.bytes_read += need;
   lock.unlock();
   await_scratch(deadline_in(io_.timeout));
   try {
     if (!scratch_transfer_->ok()) throw scratch_transfer_->error();
+    lock.lock();
+    stats_.bytes_read += need;
+    lock.unlock();
     scratch_transfer_->verify(section, scratch_.data());
   } catch (const Error& error) {
     throw_error(error.code(), "{} cannot be read: {}", what, error.what());

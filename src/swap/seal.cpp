@@ -112,12 +112,16 @@ void Swapper::seal() {
   house_->check_process();
   std::lock_guard sealing(seal_mutex_);
   seal_sources();
-  std::size_t first_new = 0;
+  PassState* initial = nullptr;
   {
     Lock lock(mutex_);
     if (sealed()) return;
+    if (!offload_.fast_init) {  // the pass below must find its units free; nobody else seals now
+      retry_failed_writes();
+      await_leftovers(lock);
+    }
     table_.close_tails();
-    first_new = sealed_tiles_;
+    const std::size_t first_new = sealed_tiles_;
     store::ExtentMap spare = spare_homes_;
     std::vector<std::byte*> places(table_.tiles().size() - first_new, nullptr);
     std::int64_t homes = 0;  // beyond what removed parameters have left
@@ -163,8 +167,10 @@ void Swapper::seal() {
     spare_homes_ = std::move(spare);
     sealed_tiles_ = table_.tiles().size();
     sealed_once_ = true;
+    // With the mutex still held: it must not visit what others add from here on.
+    if (!offload_.fast_init) initial = open_initial_values(first_new);
   }
-  if (!offload_.fast_init) write_initial_values(first_new);
+  if (initial != nullptr) write_initial_values(*initial);
 }
 
 void Swapper::make_pool() {
@@ -232,7 +238,7 @@ void Swapper::make_leases(bool residents) {
 
 // Without fast_init every state is on its device from the start, as a run that must not be
 // surprised by a first write later wants it: constants, and what comes from parameters.
-void Swapper::write_initial_values(std::size_t first_new_tile) {
+PassState* Swapper::open_initial_values(std::size_t first_new_tile) {
   Pass request;
   std::vector<std::string> names;
   for (const State& state : table_.layout().states()) names.push_back(state.name);
@@ -240,19 +246,27 @@ void Swapper::write_initial_values(std::size_t first_new_tile) {
   Internal internal;
   internal.first_tile = static_cast<std::uint32_t>(first_new_tile);
   internal.sealing = true;
-  PassState* pass = begin(request, &internal);
+  return open(request, &internal);
+}
+
+void Swapper::write_initial_values(PassState& pass) {
   try {
-    while (auto tile = next(*pass)) {
+    while (auto tile = next(pass)) {
       for (const Slice& slice : tile->slices())
         for (const State& state : table_.layout().states())
           slice.raw(state.name, state.dtype, true);  // prepare() has filled them
       tile->commit();
     }
   } catch (...) {
-    close(pass);
+    close(&pass);
     throw;
   }
-  close(pass);
+  close(&pass);
+}
+
+bool Swapper::writes_initial_values() const {
+  return std::any_of(passes_.begin(), passes_.end(),
+                     [](const auto& pass) { return pass->sealing && !pass->settled; });
 }
 
 OptimizerStats Swapper::stats() const {

@@ -80,10 +80,13 @@ class Swapper {
   void make_leases(bool residents);
   std::int64_t home_bytes(const TileRecord& tile) const;
   RegionOptions region_options(std::string name, bool pool) const;
-  void write_initial_values(std::size_t first_new_tile);
+  PassState* open_initial_values(std::size_t first_new_tile);
+  void write_initial_values(PassState& pass);
+  bool writes_initial_values() const;
 
   // begin.cpp
   PassState* begin(const Pass& pass, const Internal* internal);
+  PassState* open(const Pass& pass, const Internal* internal);
   void check_order(const PassState& pass) const;
   std::vector<ParamId> torn_params(const PassState& pass, std::uint32_t states) const;
   bool holds_failed(UnitId unit) const;
@@ -125,11 +128,22 @@ class Swapper {
   void drain(Lock& lock, PassState& pass);
   void check_healthy(const PassState& pass) const;
   void fail(PassState& pass) const noexcept;
+  // False: nothing has moved for io.timeout. However much is queued, a device that moves is not
+  // dead.
+  template <typename Ready>
+  bool wait_moving(Lock& lock, Ready ready) {
+    for (bool is_ready = false; !is_ready;) {
+      const std::int64_t before = moves_;
+      const auto woken = [&] { return (is_ready = ready()) || moves_ != before; };
+      if (!moved_.wait_until(lock, deadline_in(io_.timeout), woken)) return false;
+    }
+    return true;
+  }
   template <typename Ready>
   void wait(Lock& lock, double& stall, const char* what, Ready ready) {
     if (ready()) return;
     const TimePoint start = Clock::now();
-    const bool in_time = moved_.wait_until(lock, deadline_in(io_.timeout), ready);
+    const bool in_time = wait_moving(lock, ready);
     stall += seconds_between(start, Clock::now());
     if (!in_time) timed_out(what);
   }
@@ -140,6 +154,7 @@ class Swapper {
   void mark_committed(Lease& lease, std::uint32_t states);
   void seal_states(Lease& lease, std::uint32_t states);
   void start_write(Lease& lease) noexcept;
+  void queue_write(Lease& lease) noexcept;
   void write_queued() noexcept;
   static void write_done(store::Transfer& transfer, void* context);
   Error error_of(const store::Transfer& transfer) const noexcept;
@@ -191,6 +206,7 @@ class Swapper {
   // Tiles move in turns: see most_moving_of() in read.cpp.
   const int most_moving_;
   int reads_moving_ = 0, writes_moving_ = 0;  // tiles with the device
+  std::int64_t moves_ = 0;                    // sections and tiles that it has moved
   Lease* first_write_ = nullptr;              // committed, waiting for their turn
   Lease* last_write_ = nullptr;
   int demands_ = 0;  // threads in next() that wait for a buffer: reads ahead stand back

@@ -8,6 +8,7 @@
 #include "base/byte_size.h"
 #include "base/check.h"
 #include "base/throw.h"
+#include "sys/limits.h"
 
 namespace spillway::swap {
 namespace {
@@ -18,6 +19,10 @@ std::int64_t grown(std::int64_t used, std::int64_t capacity) {
   const auto rounded = static_cast<std::int64_t>(
       std::bit_ceil(static_cast<std::uint64_t>(std::max(used, page_bytes))));
   return std::min(rounded, capacity);
+}
+
+[[noreturn]] void throw_too_many(const std::string& name) {
+  throw_error(Errc::invalid_argument, "parameter \"{}\": too many parameters or tiles", name);
 }
 
 }  // namespace
@@ -75,6 +80,26 @@ bool Table::is_resident(std::uint32_t tile_index) const {
   return std::floor((tile_index + 1.0) * kept) > std::floor(tile_index * kept);
 }
 
+// A mistyped size is refused before the records of its tiles take the memory of the machine.
+void Table::check_records(const std::string& name, std::int64_t elements) const {
+  const std::int64_t tiles = elements / layout_.tile_elements();
+  if (tiles >= UINT32_MAX) throw_too_many(name);
+  constexpr std::int64_t section = 64;  // about, here and in the store
+  const std::int64_t bytes =
+      tiles *
+      (states() * section +
+       static_cast<std::int64_t>(sizeof(NewTile) + sizeof(SliceRecord) + sizeof(TileRecord)));
+  if (bytes < 64 * MiB) return;
+  const sys::MemoryLimits limits = sys::memory_limits();
+  const std::int64_t room = std::min(limits.available, limits.cgroup_available);
+  if (bytes > room)
+    throw_error(Errc::does_not_fit,
+                "parameter \"{}\" has {} elements: the records of its {} tiles alone take {} of "
+                "host memory, and {} are left; raise tile_bytes (offload_optimizer.buffer_size), "
+                "if the number is right",
+                name, elements, tiles, format_bytes(bytes), format_bytes(room));
+}
+
 ParamId Table::add(std::string name, std::int64_t elements, const ParamOptions& options) {
   UnitRecord& home = unit(checked(options.unit));
   if (elements < 0)
@@ -90,6 +115,8 @@ ParamId Table::add(std::string name, std::int64_t elements, const ParamOptions& 
         "set tile_bytes (offload_optimizer.buffer_size) to {} at least",
         name, elements, format_bytes(layout_.tile_bytes()), layout_.tile_elements(),
         (layout_.tile_bytes() / layout_.tile_elements() + 1) * align_up(elements, layout_.cut()));
+
+  check_records(name, elements);
 
   ParamRecord param;
   param.name = std::move(name);
@@ -153,8 +180,7 @@ ParamId Table::add(std::string name, std::int64_t elements, const ParamOptions& 
   }
   if (tiles_.size() + fresh.size() >= UINT32_MAX || params_.size() + 1 >= UINT32_MAX ||
       home.slices.size() + slices.size() >= UINT32_MAX)
-    throw_error(Errc::invalid_argument, "parameter \"{}\": too many parameters or tiles",
-                param.name);
+    throw_too_many(param.name);
 
   // Everything that can fail for want of memory comes before the store is asked.
   param.first_slice = static_cast<std::uint32_t>(home.slices.size());
@@ -252,17 +278,20 @@ void Table::reserve(std::span<NewTile> fresh, UnitRecord& home, const std::strin
 void Table::close_tails() {
   for (UnitRecord& home : units_) {
     if (!home.tail_open) continue;
-    home.tail_open = false;
     TileRecord& tail = tiles_[home.tiles.back()];
-    if (tail.resident || !tail.live || home.used == home.reserved) continue;
+    const bool shrinks = !tail.resident && tail.live && home.used != home.reserved;
     try {
-      const store::SectionId exact = store_->reserve(home.used, states(), tiles_in_flight_, owner_);
-      store_->release(tail.sections, states());
-      tail.sections = exact;
-      home.reserved = home.used;
+      if (shrinks) {
+        const store::SectionId exact =
+            store_->reserve(home.used, states(), tiles_in_flight_, owner_);
+        store_->release(tail.sections, states());
+        tail.sections = exact;
+        home.reserved = home.used;
+      }
     } catch (const Error& error) {
       if (error.code() != Errc::no_space) throw;  // a full disk: the larger reservation serves
     }
+    home.tail_open = false;
   }
 }
 

@@ -142,6 +142,7 @@ class Table {
 
  private:
   struct NewTile;
+  void check_records(const std::string& name, std::int64_t elements) const;
   void reserve(std::span<NewTile> tiles, UnitRecord& unit, const std::string& name);
 
   Layout layout_;

@@ -92,6 +92,7 @@ void Swapper::reset(std::string_view name, double value) {
       slice.load(bit);
       ParamRecord& owner = table_.param(slice.param);
       if (!owner.sources.empty()) owner.sources[static_cast<std::size_t>(s)] = {};
+      if (!owner.live) continue;  // what it had adopted is the engine's again
       if (owner.adopted.empty() || owner.adopted[static_cast<std::size_t>(s)] == nullptr) continue;
       fill_constant(
           {owner.adopted[static_cast<std::size_t>(s)] + table_.layout().bytes(s, slice.offset),

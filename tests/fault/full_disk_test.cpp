@@ -1,16 +1,15 @@
 // A full disk is found when a tensor is added, and costs nothing that was there before.
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <functional>
 
 #include "fault/engine_loop.h"
 #include "support/captured_log.h"
 #include "support/child_process.h"
+#include "support/hog.h"
 #include "support/loop_mount.h"
 #include "swap/parameter_fixture.h"
 
@@ -22,22 +21,6 @@ using test::error_of;
 using testing::HasSubstr;
 
 constexpr std::int64_t MiB = 1024 * 1024;
-
-// Takes all the space that is left, and gives it back.
-class Hog {
- public:
-  explicit Hog(const std::filesystem::path& folder) : file_(folder / "hog") {
-    const int fd = ::open(file_.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    off_t end = 0;
-    for (off_t piece = 8 * MiB; fd >= 0 && piece >= 4096;)
-      ::fallocate(fd, 0, end, piece) == 0 ? end += piece : piece /= 2;
-    ::close(fd);
-  }
-  void leave() { std::filesystem::remove(file_); }
-
- private:
-  std::filesystem::path file_;
-};
 
 // What somebody who sees the error needs to know.
 void expect_no_space(const std::function<void()>& call, const std::string& tensor,

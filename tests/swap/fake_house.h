@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -38,14 +39,20 @@ class FakeHouse final : public swap::House {
     return *volume_;
   }
   void admit(const void* owner, const swap::Claim& claim) override {
-    const std::lock_guard lock(mutex_);
-    claims_[owner] = claim;
+    {
+      const std::lock_guard lock(mutex_);
+      claims_[owner] = claim;
+    }
+    if (const auto call = std::exchange(on_admit, nullptr)) call();
   }
   void withdraw(const void* owner) noexcept override {
     const std::lock_guard lock(mutex_);
     claims_.erase(owner);
   }
   bool forked() const noexcept override { return false; }
+
+  /// Called once, in the middle of the next seal, while the swapper holds its mutex.
+  std::function<void()> on_admit;
 
  private:
   static io::EngineOptions engine_options(const IoConfig& io) {

@@ -162,6 +162,7 @@ TEST_P(FaultTest, ReadsFailForEver) {
   Rig rig(GetParam());
   rig.prepare();
   rig.fail_at(0, EIO, true, Op::read);
+  const std::int64_t bytes_read = rig.trainer.swapper.stats().bytes_read;
   std::string text;
   EXPECT_EQ(error_of([&] { rig.trainer.step(2); }, &text), Errc::io_error);
   for (const char* word : {"tile", "\"p", "state \"", "cannot be read", "offset"})
@@ -175,6 +176,7 @@ TEST_P(FaultTest, ReadsFailForEver) {
                 &text),
             Errc::io_error);
   EXPECT_NE(text.find("state \"m\""), std::string::npos) << text;
+  EXPECT_EQ(rig.trainer.swapper.stats().bytes_read, bytes_read);
   rig.mend();
   rig.trainer.step(2);
   rig.trainer.twin.step(2);

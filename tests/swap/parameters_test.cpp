@@ -4,8 +4,10 @@
 
 #include <numeric>
 
+#include "support/hog.h"
 #include "support/loop_mount.h"
 #include "swap/contents.h"
+#include "swap/counted_new.h"
 
 namespace spillway {
 namespace {
@@ -139,6 +141,23 @@ TEST_P(ParametersTest, AddBetweenStepsIsPartOfTheNext) {
   trainer.expect_equal("after six steps");
 }
 
+// Refused before anything is made of it, be it beyond what ids count or beyond the memory that the
+// records of its tiles would take.
+TEST_P(ParametersTest, AMistypedSizeIsAnErrorAndTakesNoMemory) {
+  Trainer trainer(context_, {100});
+  const std::int64_t before = test::allocations();
+  std::string text;
+  EXPECT_EQ(error_of([&] { trainer.swapper.add("mistyped", std::int64_t{1} << 52); }, &text),
+            Errc::invalid_argument);
+  EXPECT_NE(text.find("\"mistyped\""), std::string::npos) << text;
+  constexpr std::int64_t most = std::int64_t{UINT32_MAX} * 4096 - 1;  // tiles of 4096
+  EXPECT_EQ(error_of([&] { trainer.swapper.add("mistyped", most); }, &text), Errc::does_not_fit);
+  EXPECT_NE(text.find("\"mistyped\""), std::string::npos) << text;
+  EXPECT_LT(test::allocations(), before + 1000);
+  trainer.load();
+  trainer.expect_equal("after the refusals");
+}
+
 INSTANTIATE_TEST_SUITE_P(All, ParametersTest, ::testing::ValuesIn(test::homes()), test::home_name);
 
 // ---- adopted memory: devices none and cpu
@@ -190,6 +209,24 @@ TEST_P(AdoptTest, TheEnginesOwnMemoryIsUsedInPlace) {
   swapper.step(3, [](const Slice&) { FAIL(); });
 }
 
+// The engine may have freed the memory of a removed parameter, though its tile lives on.
+TEST_P(AdoptTest, ResetLeavesTheMemoryOfRemovedParametersAlone) {
+  test::Scratch scratch;
+  Context context(test::config_for(GetParam(), scratch.path()));
+  OptimizerSwapper swapper(context, {.states = {{"m"}}, .undo = GetParam().undo});
+  std::vector<float> gone = counting(50), kept = counting(60);
+  ParamOptions options;
+  options.adopt = {{"m", std::as_writable_bytes(std::span(gone))}};
+  const ParamId a = swapper.add("a", 50, options);
+  options.adopt = {{"m", std::as_writable_bytes(std::span(kept))}};
+  swapper.add("b", 60, options);
+  swapper.step(1, [](const Slice&) {});
+  swapper.remove(a);
+  swapper.reset("m", 3);
+  EXPECT_EQ(gone, counting(50));
+  EXPECT_EQ(kept, std::vector<float>(60, 3));
+}
+
 INSTANTIATE_TEST_SUITE_P(All, AdoptTest,
                          ::testing::Values(Home{.device = OffloadDevice::none},
                                            Home{.device = OffloadDevice::cpu},
@@ -235,6 +272,34 @@ TEST(FullDiskSystemTest, AddSaysWhatDoesNotFitAndNothingHasChanged) {
     EXPECT_EQ(test::read(swapper, other, "w"), std::vector<float>(4096, 0.0f));
   }
   EXPECT_TRUE(std::filesystem::is_empty(mount.path()));
+}
+
+// The last tile of a unit is reserved larger than it is, and exactly only before its first use.
+// Where the disk has filled up meanwhile the larger one serves, and its sections do not touch each
+// other.
+TEST(FullDiskSystemTest, ATailThatCannotShrinkIsUsedAsItIs) {
+  for (const bool checksums : {false, true}) {
+    SCOPED_TRACE(checksums ? "checksums" : "trailers");
+    const LoopMount mount("tmpfs", 16 * 1024 * 1024);
+    if (!mount.mounted()) GTEST_SKIP() << mount.reason();
+    Config config = test::config_for({}, mount.path(), 128 * 1024);
+    config.io.checksums = checksums;
+    Context context(config);
+    Trainer trainer(context, {5000});
+    const std::int64_t reserved = context.stats().paths[0].allocated_bytes;
+    const Hog hog(mount.path());
+    trainer.load();
+    EXPECT_EQ(context.stats().paths[0].allocated_bytes, reserved) << "there was room after all";
+    trainer.step(1);
+    trainer.twin.step(1);
+    trainer.expect_equal("after a step");
+    const std::vector<float> m(5000, 0.5f);
+    trainer.swapper.write_state<float>(trainer.ids[0], "m", 0, m);
+    trainer.twin.params[0].m = m;
+    trainer.step(2);
+    trainer.twin.step(2);
+    trainer.expect_equal("after one of its states was written");
+  }
 }
 
 }  // namespace

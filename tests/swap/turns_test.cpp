@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "base/align.h"
 #include "support/captured_log.h"
@@ -125,6 +127,53 @@ TEST(TurnsTest, TheEndComesWithWritesThatWait) {
     auto run = turns.trainer.swapper.begin(turns.all);
     for (int i = 0; i < 3; ++i) EXPECT_TRUE(turns.commit_next(run));
   }
+}
+
+// A write whose turn comes on another pass's completion and that is refused then: its own pass has
+// come to its end, and nobody else would end it.
+TEST(TurnsTest, ARefusedWriteEndsItsPass) {
+  const test::Scratch scratch;
+  const CapturedLog log;
+  const auto device = std::make_shared<FakeDevice>(64 * MiB);
+  const auto house = std::make_shared<test::FakeHouse>(Turns::config(scratch, 3, big, 1), device);
+  Context context = test::context_in(house);
+  test::Trainer trainer(context, {10, 20}, false, 1);
+  trainer.load();
+  auto moves = trainer.swapper.begin({.units = {trainer.units[0]}});
+  auto waits = trainer.swapper.begin({.units = {trainer.units[1]}});
+  auto first = moves.next(), second = waits.next();
+  EXPECT_FALSE(waits.next()) << "there is no other tile";
+  device->hold();
+  for (auto* tile : {&*first, &*second}) {
+    for (const Slice& slice : tile->slices()) test::update(slice, 1);
+    tile->commit();
+  }
+  std::thread end([&] { house->engine().shutdown(20); });
+  io::Request none;
+  while (error_of([&] { house->engine().submit(none); }) != Errc::shut_down)
+    std::this_thread::yield();
+  device->release();
+  end.join();
+  EXPECT_EQ(error_of([&] { trainer.swapper.begin({.units = {trainer.units[1]}}); }),
+            Errc::shut_down);
+}
+
+// A wait ends when nothing has moved for io.timeout, not when a full queue takes longer than that.
+TEST(TurnsTest, ASlowDeviceThatMovesIsWaitedFor) {
+  Turns turns(4, big, 0.6);
+  turns.device->plan([](const FakeOp& op) {
+    if (op.op == Op::write) std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    return op.bytes;
+  });
+  // Four tiles of six operations each are waited for at the end.
+  EXPECT_EQ(error_of([&] { turns.load(); }), std::nullopt);
+  {
+    auto run = turns.trainer.swapper.begin(turns.all);
+    for (int i = 0; i < 4; ++i) EXPECT_TRUE(turns.commit_next(run));
+  }
+  for (const std::string& line : turns.log.lines())
+    EXPECT_EQ(line.find("has not answered"), std::string::npos) << line;
+  turns.expect_loaded();
 }
 
 }  // namespace

@@ -56,7 +56,8 @@ def main():
     if options.threads > 0:
         torch.set_num_threads(options.threads)
 
-    folder = tempfile.mkdtemp(prefix="deepspeed-", dir=options.directory)
+    # Absolute: a part of an address below.
+    folder = tempfile.mkdtemp(prefix="deepspeed-", dir=os.path.abspath(options.directory))
     try:
         return serve(options, protocol, folder, torch, deepspeed, DeepSpeedCPUAdam,
                      PipelinedOptimizerSwapper if options.pipelined else

@@ -28,6 +28,13 @@ struct StoreOptions {
   std::int64_t alignment = 4096;  ///< [bytes] at least, whatever the paths ask for
 };
 
+/// There is no room for so much: on a disk, or in the memory that a file system keeps its data in.
+/// Less might be had.
+inline bool is_full(const Error& error) {
+  return error.code() == Errc::no_space || error.code() == Errc::does_not_fit ||
+         error.code() == Errc::out_of_memory;
+}
+
 /// The weights in force, one per path. Throws Error invalid_config: no paths, another number of
 /// weights, a weight below 1, a stripe unit that is not positive.
 std::vector<std::int64_t> checked_weights(const StoreOptions& options);

@@ -18,12 +18,6 @@ namespace {
 constexpr std::int64_t least_step = 16 * MiB;
 constexpr std::int64_t most_step = 1024 * MiB;
 
-// That less might have been had: of a disk, or of the memory that a file system keeps its data in.
-bool wants_room(const Error& error) {
-  return error.code() == Errc::no_space || error.code() == Errc::does_not_fit ||
-         error.code() == Errc::out_of_memory;
-}
-
 }  // namespace
 
 Volume::Volume(io::Engine& engine, const StoreOptions& options)
@@ -66,7 +60,7 @@ std::int64_t Volume::add(std::int64_t bytes) {
     try {
       grow_to(align_up(end + step, alignment_));
     } catch (const Error& error) {
-      if (!wants_room(error)) throw;
+      if (!is_full(error)) throw;
       grow_to(end);  // it is nearly full: just what is needed
     }
   }

@@ -289,7 +289,7 @@ void Table::close_tails() {
         home.reserved = home.used;
       }
     } catch (const Error& error) {
-      if (error.code() != Errc::no_space) throw;  // a full disk: the larger reservation serves
+      if (!store::is_full(error)) throw;  // the larger reservation serves
     }
     home.tail_open = false;
   }

@@ -103,7 +103,8 @@ TEST(BenchStepTest, WithoutACeilingThereIsNoBound) {
   expect_spread(one["step_seconds"], "step_seconds");
 }
 
-TEST(BenchStepTest, ARateAboveTheDisksCountersIsWithheld) {
+// Alone: what others move meanwhile counts as moved.
+TEST(BenchStepSystemTest, ARateAboveTheDisksCountersIsWithheld) {
   const TempDir folder;
   const std::string file = (folder.path() / "buffered.json").string();
   std::ofstream(file) << json{

@@ -18,7 +18,7 @@ struct Options {
   std::vector<std::int64_t> queue_depths = {8};
   std::vector<std::string> engines = {"auto"};
   std::string size = "2GiB";
-  std::string max_written = "64GiB";
+  std::string max_written = "96GiB";
   double seconds = 1;  ///< of each run
   std::int64_t ranks = 1, rounds = 3;
   std::string ceiling = "auto";          ///< auto, fio, none

@@ -1,7 +1,11 @@
 #include "store/seal.h"
 
 #include <fmt/core.h>
+#ifdef SPILLWAY_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h>  // puts its own names in the place of XXH3_64bits
+#else
 #include <xxhash.h>
+#endif
 
 #include <algorithm>
 #include <cstring>

@@ -67,7 +67,15 @@ Verdict Cache::reserve_ahead(TensorId id, Time when) {
   Reservation& reservation = reservations_[number];
   const std::int64_t room = cap_ - used_ - claimed_;
   const Time after = when == 0 ? 0 : when + 1;
-  if (!gather_victims(id, after, room, reservation.victims)) {
+  bool enough = false;
+  try {
+    enough = gather_victims(id, after, room, reservation.victims);
+  } catch (...) {
+    spare(std::numeric_limits<std::int64_t>::max(), reservation.victims);
+    free_reservations_.push_back(number);
+    throw;
+  }
+  if (!enough) {
     free_reservations_.push_back(number);
     return {};
   }
@@ -202,10 +210,10 @@ bool Cache::gather_victims(TensorId id, Time after, std::int64_t room,
   const Time next_use = forecast_.next_use(id, after);
   while (room < entry.elements && (at_any_price || heap_.top_priority() > next_use)) {
     const TensorId victim = heap_.top();
+    victims.push_back(victim);
     heap_.erase(victim);
     evictable_ -= at(victim).elements;
     room += at(victim).elements;
-    victims.push_back(victim);
   }
   const bool enough = room >= entry.elements;
   spare(enough ? room - entry.elements : std::numeric_limits<std::int64_t>::max(), victims);
@@ -227,6 +235,7 @@ void Cache::spare(std::int64_t surplus, std::vector<TensorId>& victims) {
 
 std::uint32_t Cache::free_reservation() {
   if (free_reservations_.empty()) {
+    free_reservations_.reserve(reservations_.size() + 1);  // giving it back must not want memory
     reservations_.emplace_back();
     return static_cast<std::uint32_t>(reservations_.size() - 1);
   }

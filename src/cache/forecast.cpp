@@ -143,7 +143,7 @@ void Forecast::chain_from(PassNumber first, Time start) {
 }
 
 // Whether the pass now beginning and those behind it are the ones foreseen: then the chain moves
-// on by one link, and all times that were given stay good.
+// on by one link, and all times that were given stay good, but for `never`.
 bool Forecast::chain_on(PassNumber first) {
   const auto foreseen = chain_;
   const std::size_t links = links_;
@@ -152,6 +152,11 @@ bool Forecast::chain_on(PassNumber first) {
   if (links_ + 1 < links) return false;
   for (std::size_t i = 0; i + 1 < links; ++i)
     if (chain_[i].book != foreseen[i + 1].book) return false;
+  // What only a pass that has come into sight will use was said to be used never.
+  for (std::size_t i = links - 1; i < links_; ++i) {
+    const auto before = std::span(chain_).first(i);
+    if (std::ranges::find(before, chain_[i].book, &Link::book) == before.end()) ++generation_;
+  }
   return true;
 }
 

@@ -67,8 +67,9 @@ void LoadRun::check_shape() const {
   const auto need = [](bool condition, const char* what) {
     if (!condition) throw_error(Errc::invalid_argument, "load: {}", what);
   };
-  need(shape_.block_size > 0 && shape_.block_size % page_bytes == 0,
-       "block_size must be a multiple of 4096 bytes");
+  if (shape_.block_size <= 0 || shape_.block_size % files_.alignment != 0)
+    throw_error(Errc::invalid_argument, "load: block_size must be a multiple of {} bytes",
+                files_.alignment);
   need(shape_.queue_depth > 0 && shape_.queue_depth <= 16384, "queue_depth must be 1 to 16384");
   need(shape_.seconds > 0, "seconds must be greater than 0");
   need(shape_.max_read > 0 && shape_.max_written > 0, "a bound in bytes must be greater than 0");

@@ -8,8 +8,16 @@
 namespace spillway::store {
 
 void ExtentMap::reserve(std::size_t inserts) {
+  reserved_ = inserts;
   while (spares_.size() < inserts)
     spares_.emplace(spares_.empty() ? 0 : spares_.rbegin()->first + 1, 0);
+}
+
+// A node that is not needed any more.
+void ExtentMap::keep(Ranges::node_type node) {
+  if (spares_.size() >= reserved_) return;
+  node.key() = spares_.empty() ? 0 : spares_.rbegin()->first + 1;
+  spares_.insert(std::move(node));
 }
 
 // A range that touches no other.
@@ -65,6 +73,8 @@ std::optional<std::int64_t> ExtentMap::take(std::int64_t length) {
       node.key() = start + length;
       node.mapped() = rest;
       ranges_.insert(std::move(node));
+    } else {
+      keep(std::move(node));
     }
     total_ -= length;
     return start;
@@ -87,6 +97,8 @@ void ExtentMap::take_at(std::int64_t start, std::int64_t length) {
       node.key() = start + length;
       node.mapped() = end - start - length;
       ranges_.insert(std::move(node));
+    } else {
+      keep(std::move(node));
     }
   }
   total_ -= length;

@@ -14,7 +14,8 @@ namespace spillway::store {
 /// Taking and giving back either happen or, if they throw for want of memory, do not.
 class ExtentMap {
  public:
-  /// Sets memory aside, so that `inserts` calls of insert() need none.
+  /// Sets memory aside, so that `inserts` calls of insert() need none; what taking frees of it is
+  /// kept from then on.
   void reserve(std::size_t inserts);
   /// Gives [start, start + length) back. Requires: length > 0 and nothing of it is free already
   /// (checked: a range given back twice would be handed out twice).
@@ -33,9 +34,11 @@ class ExtentMap {
  private:
   using Ranges = std::map<std::int64_t, std::int64_t>;
   void add(std::int64_t start, std::int64_t length);
+  void keep(Ranges::node_type node);
 
   Ranges ranges_;  // start -> length
   Ranges spares_;  // nodes set aside
+  std::size_t reserved_ = 0;
   std::int64_t total_ = 0;
 };
 

@@ -32,9 +32,15 @@ std::int64_t Arena::offset(const std::byte* at) const {
 }
 
 std::byte* Arena::take(std::int64_t bytes, Owner owner) {
+  free_.reserve(blocks_.size() + 2);  // giving back and moving must not want memory
   const auto at = free_.take(bytes);
   if (!at) return nullptr;
-  blocks_[*at] = {bytes, owner};
+  try {
+    blocks_[*at] = {bytes, owner};
+  } catch (...) {
+    free_.insert(*at, bytes);
+    throw;
+  }
   return place(*at);
 }
 

@@ -263,27 +263,14 @@ Parameters::Step Parameters::attempt(Request& request) {
   }
   if (!moves) return claim(request);
   if (must_wait_for_write(request)) return Step::io;
+  // What is cached is in use before room is made for the rest, which would take it else.
   for (Part& part : hold.parts) {
-    Tensor& tensor = *part.tensor;
+    const Tensor& tensor = *part.tensor;
     if (part.blocks.empty()) continue;
     if (part.shared != nullptr) {  // since an earlier attempt
       if (part.shared->late != nullptr) return Step::io;
       if (!part.shared->read_failed()) continue;
       unuse(*std::exchange(part.shared, nullptr));  // could not be read
-    }
-    if (tensor.cached == nullptr && request.whole && hold.access != Access::overwrite &&
-        !part.refused && covering(part) == nullptr) {
-      switch (admit(tensor, 0)) {
-        case Admission::refused: part.refused = true; break;
-        case Admission::cleaning: return Step::memory;
-        case Admission::in: {
-          use(*tensor.cached);
-          part.shared = tensor.cached;
-          Copy* const fresh = tensor.cached;
-          start_reads(std::span(&fresh, 1), io::Service::demand);
-          continue;
-        }
-      }
     }
     if (tensor.cached == nullptr) continue;
     const Copy& cached = *tensor.cached;
@@ -295,6 +282,24 @@ Parameters::Step Parameters::attempt(Request& request) {
     use(*tensor.cached);
     part.shared = tensor.cached;
   }
+  if (request.whole && hold.access != Access::overwrite)
+    for (Part& part : hold.parts) {
+      Tensor& tensor = *part.tensor;
+      if (part.blocks.empty() || part.shared != nullptr || part.refused ||
+          covering(part) != nullptr)
+        continue;
+      switch (admit(tensor, 0)) {
+        case Admission::refused: part.refused = true; break;
+        case Admission::cleaning: return Step::memory;
+        case Admission::in: {
+          use(*tensor.cached);
+          part.shared = tensor.cached;
+          Copy* const fresh = tensor.cached;
+          start_reads(std::span(&fresh, 1), io::Service::demand);
+          break;
+        }
+      }
+    }
   return claim(request);
 }
 

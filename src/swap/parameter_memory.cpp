@@ -172,6 +172,12 @@ Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when) {
   if (!verdict.admit) return Admission::refused;
   bool clean = true;
   victims_.clear();
+  try {
+    victims_.reserve(verdict.victims.size());
+  } catch (...) {
+    cache_.cancel(tensor.id);
+    throw;
+  }
   for (const cache::TensorId victim : verdict.victims) {
     victims_.push_back(tensors_[victim].cached);
     clean = clean && victims_.back()->dirty.empty();
@@ -190,15 +196,12 @@ Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when) {
     drop_cached(*victim);
     ++stats_.evictions;
   }
-  std::byte* data = arena_.take(need, nullptr);
-  if (data == nullptr) {
-    const bool room = arena_.make_room(
-        need, [](Arena::Owner owner) { return static_cast<Copy*>(owner)->users == 0; },
-        [this](Arena::Owner owner, std::byte* to) {
-          static_cast<Copy*>(owner)->data = to;
-          ++stats_.moves;
-        });
-    if (room) data = arena_.take(need, nullptr);
+  std::byte* data = nullptr;
+  try {
+    data = cache_room(need);
+  } catch (...) {
+    cache_.cancel(tensor.id);
+    throw;
   }
   if (data == nullptr) {
     cache_.cancel(tensor.id);
@@ -211,6 +214,18 @@ Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when) {
   stats_.peak_cached_elements = std::max(stats_.peak_cached_elements, cache_.used());
   stats_.peak_cached_bytes = std::max(stats_.peak_cached_bytes, arena_.used_bytes());
   return Admission::in;
+}
+
+// One run of the cache's memory, for which others may move together; null where that is not enough.
+std::byte* Parameters::cache_room(std::int64_t bytes) {
+  if (std::byte* const data = arena_.take(bytes, nullptr)) return data;
+  const bool room = arena_.make_room(
+      bytes, [](Arena::Owner owner) { return static_cast<Copy*>(owner)->users == 0; },
+      [this](Arena::Owner owner, std::byte* to) {
+        static_cast<Copy*>(owner)->data = to;
+        ++stats_.moves;
+      });
+  return room ? arena_.take(bytes, nullptr) : nullptr;
 }
 
 // Requires: nobody uses it, and it is clean or not wanted.

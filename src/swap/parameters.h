@@ -130,6 +130,7 @@ class Parameters {
   PinnedRegion pool_memory() const;
   std::unique_ptr<BufferPool> pool_over(const PinnedRegion& region) const;
   Admission admit(Tensor& tensor, cache::Time when);
+  std::byte* cache_room(std::int64_t bytes);
   void drop_cached(Copy& copy);
   PoolRun* free_run(std::int64_t bytes, std::string_view holder, std::size_t copies);
   PoolRun* take_run(std::int64_t bytes, std::string_view holder, std::size_t copies,

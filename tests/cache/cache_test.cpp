@@ -251,6 +251,33 @@ TEST_F(CacheTest, AKeptTensorComesInWhateverItsNextUse) {
 
 using CacheDeathTest = CacheTest;
 
+// Four names take turns, so that at a use in the first nothing is known yet of its next one.
+TEST_F(CacheTest, WhatAPassOutOfSightUsesIsNotThoughtUnusedForEver) {
+  constexpr TensorId t = 0, u = 1, s = 2;
+  Cache cache(2);
+  for (const TensorId id : {t, u, s}) cache.add(id, 1);
+  const auto pass = [&](std::string_view name, const Ids& ids) {
+    cache.begin_pass(name);
+    for (const TensorId id : ids) cache.access(id);
+  };
+  for (int i = 0; i < 3; ++i) {
+    pass("a", {t});
+    pass("b", {u});
+    pass("c", {s});
+    pass("d", {s, u});
+  }
+  cache.begin_pass("a");
+  take(cache, t);
+  pass("b", {u});
+  cache.begin_pass("c");
+  take(cache, s);
+  pass("d", {s, u});
+  ASSERT_TRUE(cache.forecast().known());
+  const Verdict verdict = cache.reserve(u);
+  ASSERT_TRUE(verdict.admit);
+  EXPECT_EQ(list(verdict.victims), Ids{s}) << "t is used in a, u in b, s only in c";
+}
+
 TEST_F(CacheDeathTest, MisuseIsFoundAtOnce) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Cache cache(2);

@@ -173,12 +173,18 @@ struct Calls : Job {
   }
   std::optional<ParamId> extra_state, extra_copy;
   std::optional<UnitId> aside;
+  int passes = 0;
 };
 
 // Each call by itself, and what it does on our I/O thread.
 TEST_P(AllocationTest, EachCallMayFailAndBeMadeAgain) {
   const std::vector<std::pair<const char*, std::function<void(Calls&)>>> calls{
       {"fetch a unit", [](Calls& job) { job.weights.fetch(job.units[3]); }},
+      {"units that displace each other",
+       [](Calls& job) {
+         job.weights.begin_pass("pass " + std::to_string(++job.passes));  // no order is known
+         for (const UnitId unit : job.units) job.weights.fetch(unit);
+       }},
       {"read", [](Calls& job) { job.weights.fetch(job.copies[0]); }},
       {"update",
        [](Calls& job) {

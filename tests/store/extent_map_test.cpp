@@ -7,6 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "support/heap/heap.h"
+
 namespace spillway::store {
 namespace {
 
@@ -55,6 +57,20 @@ TEST(ExtentMapDeathTest, GivingBackTwiceIsABug) {
   map.insert(10, 10);
   EXPECT_DEATH(map.insert(15, 2), "given back twice");
   EXPECT_DEATH(map.insert(5, 6), "given back twice");
+}
+
+TEST(ExtentMapTest, WhatIsSetAsideStaysSoWhileRangesComeAndGo) {
+  ExtentMap map;
+  map.reserve(3);
+  for (int i = 0; i < 3; ++i) map.insert(20 * i, 10);
+  for (int round = 0; round < 10; ++round) {
+    map.take_at(20, 10);
+    ASSERT_EQ(map.take(10), 0);
+    const std::int64_t before = test::heap().allocations;
+    map.insert(20, 10);
+    map.insert(0, 10);
+    EXPECT_EQ(test::heap().allocations, before);
+  }
 }
 
 // Against one bool per number.

@@ -495,6 +495,27 @@ TEST(ParameterBytesTest, AnOverwriteReadsNothing) {
   EXPECT_EQ(swapper.stats().bytes_read, 65'536 * 4);
 }
 
+TEST(ParameterBytesTest, AUnitDoesNotDisplaceItsOwnMembers) {
+  const test::Scratch scratch;
+  Context context(test::parameter_config(OffloadDevice::nvme, scratch.path(), 4, 256 * 1024, 4096));
+  ParameterSwapper weights(context);
+  const UnitId unit = weights.add_unit("unit");
+  const ParamId first = weights.add("first", 4096, DType::f32, {.unit = unit});
+  const ParamId second = weights.add("second", 4096, DType::f32, {.unit = unit});
+  test::put(weights, first, 1, 1);
+  test::put(weights, second, 2, 1);
+  weights.flush();
+  const ParamId all = weights.add("all of the pool", 256 * 1024, DType::f32);
+  weights.fetch(all);     // which holds nothing else any more
+  weights.fetch(second);  // the cache has room for one
+  ASSERT_EQ(weights.stats().cached_elements, 4096);
+  const ParameterStats before = weights.stats();
+  weights.fetch(unit);
+  const ParameterStats after = weights.stats();
+  EXPECT_EQ(after.evictions, before.evictions);
+  EXPECT_LE(after.bytes_read - before.bytes_read, 4096 * 4);
+}
+
 TEST(ParameterBytesTest, PrefetchedBytesAreReadOnce) {
   const Scratch scratch;
   Context context(parameter_config(OffloadDevice::nvme, scratch.path(), 4, 256 * 1024));

@@ -273,7 +273,8 @@ def machine_rows(data):
                     if isinstance(value, (str, int)) and value != "" and "available" not in key]
             for path in machine.get("paths", []):
                 device = path.get("device") or {}
-                rows.append((path["path"], f"{path['file_system']} on {path['mount_source']}, "
+                # Where it lies, not what the directory is called.
+                rows.append(("path", f"{path['file_system']} on {path['mount_source']}, "
                              f"{path['mount_options']}; {device.get('model') or 'no model told'}"))
             return rows
         if machine:

@@ -44,7 +44,15 @@ class FioCeiling {
       : fio_(std::move(engine)) {
     run_.files = {{file}};
     run_.file_bytes = bytes < block ? bytes / page * page : bytes / block * block;
-    set_up(pattern, seconds, tiny);
+    run_.pattern = pattern;
+    run_.block_bytes = std::min(block, run_.file_bytes);
+    run_.depth = depth;
+    run_.huge_pages = !tiny && tool::HugePages::free_for(depth * block);
+    run_.seconds = seconds;
+    if (!run_.huge_pages)
+      fmt::print(stderr,
+                 "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
+                 "its rate is no ceiling\n");
   }
 
   /// [bytes per second], reads and writes together
@@ -62,18 +70,6 @@ class FioCeiling {
 
  private:
   static constexpr std::int64_t block = 1024 * 1024, page = 4096, depth = 8;
-
-  void set_up(LoadPattern pattern, double seconds, bool tiny) {
-    run_.pattern = pattern;
-    run_.block_bytes = std::min(block, run_.file_bytes);
-    run_.depth = depth;
-    run_.huge_pages = !tiny && tool::HugePages::free_for(depth * block);
-    run_.seconds = seconds;
-    if (!run_.huge_pages)
-      fmt::print(stderr,
-                 "warning: no hugetlb pages (vm.nr_hugepages), so fio gets 4 KiB pages and "
-                 "its rate is no ceiling\n");
-  }
 
   tool::Fio fio_;
   tool::FioRun run_;

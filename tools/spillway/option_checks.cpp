@@ -40,6 +40,16 @@ void add_model(CLI::App& command, std::string& model, std::optional<std::int64_t
   command.add_option("--layers", layers, "Only the first N layers")->type_name("N")->group("Work");
 }
 
+void add_json(CLI::App& command, std::optional<std::string>& json, std::string_view usual) {
+  command
+      .add_option("--json", json,
+                  fmt::format("One JSON object, to FILE or, without one, instead of the {}", usual))
+      ->type_name("[FILE]")
+      ->expected(0, 1)
+      ->default_str("-")
+      ->group("Result");
+}
+
 Config parse_field(std::string_view flag, std::string_view section, std::string_view key,
                    const std::string& text) {
   bool plain = !text.empty();

@@ -20,6 +20,9 @@ std::string names_of_models();
 /// --model and --layers, as every command that has a model offers them.
 void add_model(CLI::App& command, std::string& model, std::optional<std::int64_t>& layers);
 
+/// --json [FILE], as every bench offers it: a file, or "-": instead of the `usual` output.
+void add_json(CLI::App& command, std::optional<std::string>& json, std::string_view usual);
+
 /// Reads one value by the rules of config files, so that "96MiB" means on a command line what it
 /// means there: `text` is a number as it stands, or becomes a JSON string. `flag` stands for it in
 /// messages. Throws Error: invalid_config, invalid_argument.

@@ -119,14 +119,7 @@ void add_bench_io(CLI::App& bench, Command& chosen) {
       ->check(CLI::IsMember({"auto", "fio", "none"}))
       ->group("Result")
       ->capture_default_str();
-  command
-      .add_option("--json", o.json,
-                  "One JSON object, to FILE or, without one, instead of the "
-                  "text")
-      ->type_name("[FILE]")
-      ->expected(0, 1)
-      ->default_str("-")
-      ->group("Result");
+  add_json(command, o.json, "text");
   command.add_option("--trace", o.trace, "A timeline of all transfers, for ui.perfetto.dev")
       ->type_name("FILE")
       ->group("Result");

@@ -50,13 +50,7 @@ void add_bench_params(CLI::App& bench, Command& chosen) {
                   "options here set")
       ->type_name("FILE")
       ->group("Offload");
-  command
-      .add_option("--json", o.json,
-                  "One JSON object, to FILE or, without one, instead of the table")
-      ->type_name("[FILE]")
-      ->expected(0, 1)
-      ->default_str("-")
-      ->group("Result");
+  add_json(command, o.json, "table");
   command.callback(
       [options, &chosen] { chosen = [options] { return params::run_params(*options); }; });
 }

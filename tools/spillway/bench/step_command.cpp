@@ -95,13 +95,7 @@ void add_bench_step(CLI::App& bench, Command& chosen) {
       ->check(CLI::IsMember({"auto", "fio", "engine", "none"}))
       ->group("Measuring")
       ->capture_default_str();
-  command
-      .add_option("--json", o.json,
-                  "One JSON object, to FILE or, without one, instead of the table")
-      ->type_name("[FILE]")
-      ->expected(0, 1)
-      ->default_str("-")
-      ->group("Result");
+  add_json(command, o.json, "table");
   command
       .add_option("--trace", o.trace,
                   "After the rounds, one more step of each variant as a timeline of reads, compute "

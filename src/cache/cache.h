@@ -46,9 +46,9 @@ struct Verdict {
 ///
 /// Invariant: used() <= cap(), always, to the element.
 /// Cost: O(log n) per access, eviction, pin and unpin; begin_pass is O(1) where the pass is the
-/// one expected and at most three names take turns, and O(residents) otherwise; a refusal costs O(log n) for each tensor that might
-/// have gone but would not have sufficed. About 60 bytes per tensor for a pass that uses each
-/// twice. No allocation once the tables have grown.
+/// one expected and at most three names take turns, and O(residents) otherwise; a refusal costs
+/// O(log n) for each tensor that might have gone but would not have sufficed. About 60 bytes per
+/// tensor for a pass that uses each twice. No allocation once the tables have grown.
 class Cache {
  public:
   /// `cap` [elements] >= 0.

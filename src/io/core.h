@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/backend.h"
+#include "io/condition.h"
 #include "io/engine.h"
 #include "io/scheduler.h"
 
@@ -48,6 +49,9 @@ class Core {
   void promote(Request& request);
   void wait(Request& request, TimePoint deadline);
   void call(const std::function<void()>& work);
+  /// Of Condition. False: this is no callback, who waits may be woken now.
+  bool put_off(Condition& condition) noexcept;
+  void forget(Condition& condition) noexcept;
   Error error_of(const Request& request) const;
   std::string describe_in_flight() const;
   ShutdownResult shutdown(double timeout);
@@ -89,6 +93,7 @@ class Core {
   bool change_backend(int error) noexcept;  // false: not now, for lack of memory
   void run_callbacks(RequestList& done);
   void run_calls(Call* first);
+  void wake_put_off() noexcept;
   Call* take_calls();  // with the mutex held
   void end();
   // With the mutex held.
@@ -127,6 +132,8 @@ class Core {
   std::vector<std::span<std::byte>> memory_;      // registered with the back-end
   Call* calls_ = nullptr;
   Call* last_call_ = nullptr;
+  Condition* put_off_ = nullptr;        // notified by callbacks; to wake when the device has work
+  Condition* waking_ = nullptr;         // this one is being woken
   std::shared_ptr<Timeline> timeline_;  // null: nobody looks
   TransferStats reads_, writes_;
   EngineStats counters_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <stdexcept>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -67,11 +68,14 @@ void Core::loop() {
   int lost = 0;
   bool stuck = false;
   for (;;) {
-    if (stuck) std::this_thread::sleep_for(std::chrono::nanoseconds(gone_poll_ns));
+    if (stuck) {
+      wake_put_off();
+      std::this_thread::sleep_for(std::chrono::nanoseconds(gone_poll_ns));
+    }
     RequestList done;
     Call* calls = nullptr;
     std::int64_t timeout_ns = 0;
-    bool busy = false;
+    bool busy = false, wakes = false;
     {
       std::lock_guard lock(mutex_);
       asleep_ = false;
@@ -93,7 +97,8 @@ void Core::loop() {
         starting_.push_back(piece);
       }
 
-      busy = calls != nullptr || !done.empty();
+      wakes = put_off_ != nullptr;
+      busy = calls != nullptr || !done.empty() || wakes;
       if (!busy) {
         const std::int64_t due = scheduler_.next_due();
         timeout_ns = due < 0 ? -1 : std::max<std::int64_t>(due - now, 1);
@@ -105,6 +110,7 @@ void Core::loop() {
     for (Piece* const piece : starting_) backend_->start(*piece);
     // With callbacks to run the device is set to work first, and they run beside it.
     lost = backend_->reap(results_, count, timeout_ns);
+    if (wakes) wake_put_off();
     if (busy) {
       run_callbacks(done);
       run_calls(calls);
@@ -173,6 +179,44 @@ void Core::run_callbacks(RequestList& done) {
   }
 }
 
+bool Core::put_off(Condition& condition) noexcept {
+  if (!on_io_thread()) return false;
+  const std::lock_guard lock(mutex_);
+  if (condition.put_off_) return true;
+  condition.put_off_ = true;
+  condition.next_put_off_ = std::exchange(put_off_, &condition);
+  return true;
+}
+
+// One at a time, so that each may go as soon as it has been woken, and without the mutex, which who
+// is woken may want next.
+void Core::wake_put_off() noexcept {
+  std::unique_lock lock(mutex_);
+  while (put_off_ != nullptr) {
+    waking_ = std::exchange(put_off_, put_off_->next_put_off_);
+    waking_->put_off_ = false;
+    lock.unlock();
+    waking_->waiters_.notify_all();
+    lock.lock();
+    waking_ = nullptr;
+    if (waiters_ > 0) changed_.notify_all();
+  }
+}
+
+void Core::forget(Condition& condition) noexcept {
+  std::unique_lock lock(mutex_);
+  for (Condition** at = &put_off_; condition.put_off_; at = &(*at)->next_put_off_) {
+    if (*at != &condition) continue;
+    *at = condition.next_put_off_;
+    condition.put_off_ = false;
+    break;
+  }
+  if (on_io_thread()) return;
+  ++waiters_;
+  changed_.wait(lock, [&] { return waking_ != &condition; });
+  --waiters_;
+}
+
 Core::Call* Core::take_calls() {
   last_call_ = nullptr;
   return std::exchange(calls_, nullptr);
@@ -205,6 +249,7 @@ void Core::end() {
     limit = gone_limit_ns_;
   }
   run_calls(calls);
+  wake_put_off();
   {
     std::lock_guard lock(mutex_);
     ending_ = true;

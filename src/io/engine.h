@@ -142,6 +142,8 @@ class Engine {
   TransferStats write_stats(FileId file) const;
 
  private:
+  friend class Condition;
+
   std::shared_ptr<class Core> core_;  // shared with the I/O thread, which may outlive us
   int owner_ = 0;
 };

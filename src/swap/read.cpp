@@ -13,16 +13,19 @@ constexpr std::int64_t busy_bytes = 4 * MiB;
 
 }  // namespace
 
-// Tiles that are read, or written, at the same time, at most. Devices finish in bursts what was
-// given to them together (a virtual one interrupts when its queue is empty): with all buffers in
-// one direction they would come back at once, and the device idle while the first of them is with
-// the engine. With half of them on the way in and half on the way out there is always something to
-// start. Buffers that are small beside what keeps a device busy are not held back.
+// Tiles that are read, or written, at the same time, at most.
+//
+// Some devices report nothing before their queue is empty (a virtual one interrupts then), so that
+// what is under way comes back at once. With all buffers in one direction the device would idle
+// until the engine has done with the first of them. With half of them on the way in, as many are on
+// the way out when they arrive, and come back free: the I/O thread refills those itself, while the
+// engine computes. A larger half leaves longer between two such moments than a smaller one does.
+// Buffers that are small beside what keeps a device busy are not held back.
 int Swapper::most_moving_of(int buffers, std::int64_t tile_bytes) {
   const std::int64_t tile = std::max<std::int64_t>(tile_bytes, 1);
   const std::int64_t busy = (busy_bytes + tile - 1) / tile;
   return static_cast<int>(
-      std::min<std::int64_t>(buffers, std::max<std::int64_t>({1, (buffers - 1) / 2, busy})));
+      std::min<std::int64_t>(buffers, std::max<std::int64_t>((buffers + 1) / 2, busy)));
 }
 
 // Starts the reads of a tile whose buffer is assigned. What the pass reads comes from the store;

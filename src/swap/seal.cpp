@@ -61,6 +61,7 @@ Swapper::Swapper(std::shared_ptr<House> house, OptimizerOptions options)
                              options_.name)),
       buffers_(static_cast<int>(offload_.buffer_count)),
       max_held_(std::max(1, buffers_ - 1)),
+      moved_(store_ != nullptr ? &house_->engine() : nullptr),
       table_(layout_of(options_, offload_, store_), store_, offload_.ratio, buffers_,
              options_.whole_parameters, next_owner()),
       most_moving_(most_moving_of(buffers_, table_.layout().tile_bytes())) {}

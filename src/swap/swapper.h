@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/condition.h"
 #include "memory/buffer_pool.h"
 #include "memory/pinned_region.h"
 #include "store/extent_map.h"
@@ -196,7 +197,7 @@ class Swapper {
 
   std::mutex seal_mutex_;  // one thread seals; before mutex_
   mutable std::mutex mutex_;
-  std::condition_variable moved_;
+  io::Condition moved_;
   Table table_;
   bool sourced_ = false;  // some first values come, or came, from parameters
   bool sealed_once_ = false;

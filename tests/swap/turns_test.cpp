@@ -64,7 +64,7 @@ struct Turns {
 };
 
 TEST(TurnsTest, BigTilesMoveInTurns) {
-  for (const auto& [buffers, most] : {std::pair{3, 1}, {4, 1}, {5, 2}}) {
+  for (const auto& [buffers, most] : {std::pair{3, 2}, {4, 2}, {5, 3}}) {
     Turns turns(buffers, big);
     turns.trainer.load();
     for (std::int64_t step : {1, 2}) {
@@ -135,16 +135,16 @@ TEST(TurnsTest, ARefusedWriteEndsItsPass) {
   const test::Scratch scratch;
   const CapturedLog log;
   const auto device = std::make_shared<FakeDevice>(64 * MiB);
-  const auto house = std::make_shared<test::FakeHouse>(Turns::config(scratch, 3, big, 1), device);
+  const auto house = std::make_shared<test::FakeHouse>(Turns::config(scratch, 4, big, 1), device);
   Context context = test::context_in(house);
-  test::Trainer trainer(context, {10, 20}, false, 1);
+  test::Trainer trainer(context, {10, 20, 30}, false, 1);
   trainer.load();
-  auto moves = trainer.swapper.begin({.units = {trainer.units[0]}});
-  auto waits = trainer.swapper.begin({.units = {trainer.units[1]}});
-  auto first = moves.next(), second = waits.next();
+  auto moves = trainer.swapper.begin({.units = {trainer.units[0], trainer.units[1]}});
+  auto waits = trainer.swapper.begin({.units = {trainer.units[2]}});
+  auto first = moves.next(), second = moves.next(), third = waits.next();
   EXPECT_FALSE(waits.next()) << "there is no other tile";
   device->hold();
-  for (auto* tile : {&*first, &*second}) {
+  for (auto* tile : {&*first, &*second, &*third}) {
     for (const Slice& slice : tile->slices()) test::update(slice, 1);
     tile->commit();
   }
@@ -154,7 +154,7 @@ TEST(TurnsTest, ARefusedWriteEndsItsPass) {
     std::this_thread::yield();
   device->release();
   end.join();
-  EXPECT_EQ(error_of([&] { trainer.swapper.begin({.units = {trainer.units[1]}}); }),
+  EXPECT_EQ(error_of([&] { trainer.swapper.begin({.units = {trainer.units[2]}}); }),
             Errc::shut_down);
 }
 

@@ -52,7 +52,6 @@ void Core::start(const std::shared_ptr<Core>& core) {
                 sys::errno_text(error.code().value()));
   }
   blocked.reset();
-  core->io_thread_ = core->thread_.get_id();
   core->changed_.wait(lock, [&] { return core->opened_; });
   if (core->open_error_ == 0) return;
   lock.unlock();

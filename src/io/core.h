@@ -69,7 +69,7 @@ class Core {
     Call* next = nullptr;
   };
 
-  bool on_io_thread() const { return std::this_thread::get_id() == io_thread_; }
+  bool on_io_thread() const;
   bool over(const Request& request) const;
   /// False: the I/O thread has ended, nothing was run.
   bool run_there(const std::function<void()>& work);
@@ -152,7 +152,6 @@ class Core {
   ShutdownResult result_;
 
   std::thread thread_;
-  std::thread::id io_thread_;
 };
 
 /// [ns] since some fixed time.

@@ -17,9 +17,15 @@ namespace {
 // How often a lost back-end is asked whether the kernel has let go of it. [ns]
 constexpr std::int64_t gone_poll_ns = 2'000'000;
 
+// Whose I/O thread this is. (Not by the thread's id: when it has ended, another may get that.)
+thread_local const Core* core_of_thread = nullptr;
+
 }  // namespace
 
+bool Core::on_io_thread() const { return core_of_thread == this; }
+
 void Core::run() {
+  core_of_thread = this;
   sys::block_all_signals();
   sys::name_thread("spillway-io");
   sys::prefer_latency();

@@ -30,10 +30,14 @@ struct Event {
     happened = true;
     changed->notify_all();
   }
+  // False: nobody woke it, even if it has happened.
   bool wait() {
     std::unique_lock lock(mutex);
     awaited = true;
-    return changed->wait_until(lock, deadline_in(20), [this] { return happened; });
+    const TimePoint deadline = deadline_in(20);
+    while (!happened)
+      if (changed->wait_until(lock, deadline) == std::cv_status::timeout) return false;
+    return true;
   }
   // Until somebody sleeps in wait().
   void await_waiter() {
@@ -142,6 +146,21 @@ TEST(ConditionTest, TheEndWakesThemToo) {
   EXPECT_TRUE(event.wait());
   fake.engine->wait(*first);
   end.join();
+}
+
+// Threads that come later may look like the I/O thread, which has ended.
+TEST(ConditionTest, AfterTheEndTheyWakeAtOnce) {
+  FakeEngine fake;
+  fake.engine->shutdown(20);
+  for (int i = 0; i < 4; ++i) {
+    Event event(fake.engine.get());
+    std::thread other([&] {
+      event.await_waiter();
+      event.happen();
+    });
+    EXPECT_TRUE(event.wait());
+    other.join();
+  }
 }
 
 }  // namespace

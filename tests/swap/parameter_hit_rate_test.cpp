@@ -225,8 +225,9 @@ class EvaluationTest : public testing::TestWithParam<std::tuple<std::int64_t, do
 TEST_P(EvaluationTest, BetweenTrainingPassesDoesNotHurt) {
   const bool soak = std::getenv("SPILLWAY_SOAK") != nullptr;
   const auto& [layers, cap] = GetParam();
-  const int rounds = !soak ? 3 : layers >= 32 ? 21 : 401;
   const bool deep = layers >= 80;
+  // With 32 layers the sum over three rounds has been seen as low as 0.985, on a busy machine.
+  const int rounds = soak ? (layers >= 32 ? 21 : 401) : (layers == 32 ? 7 : 3);
   const test::Model model =
       deep ? test::llama({"wider", 256, 688, layers, 2000, 8, 4}) : small_model(0, layers);
   Training training(model, cap, deep ? 4 * pool : pool, true);

@@ -37,7 +37,7 @@ bool Parameters::take_for_check(Trip& trip) noexcept {
   trip.next = nullptr;
   (last_to_check_ != nullptr ? last_to_check_->next : first_to_check_) = &trip;
   last_to_check_ = &trip;
-  to_check_.notify_all();
+  to_check_.notify_one();
   return true;
 }
 

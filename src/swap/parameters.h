@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -15,7 +16,6 @@
 #include <vector>
 
 #include "cache/cache.h"
-#include "io/condition.h"
 #include "memory/buffer_pool.h"
 #include "memory/pinned_region.h"
 #include "store/volume.h"
@@ -284,7 +284,7 @@ class Parameters {
   std::mutex table_mutex_;  // add, remove, seal: one at a time. Before mutex_, and held while the
                             // I/O thread is waited for, which mutex_ never is
   mutable std::mutex mutex_;
-  io::Condition moved_;
+  std::condition_variable moved_;
   std::deque<Tensor> tensors_;
   std::vector<Unit> units_;
   std::atomic<bool> sealed_{false};
@@ -325,7 +325,7 @@ class Parameters {
   Hold* fenced_ = nullptr;
   std::atomic<int> fenced_count_{0};
 
-  io::Condition to_check_;
+  std::condition_variable to_check_;
   Trip* first_to_check_ = nullptr;
   Trip* last_to_check_ = nullptr;
   bool checker_stops_ = false;

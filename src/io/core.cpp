@@ -63,9 +63,10 @@ void Core::start(const std::shared_ptr<Core>& core) {
               core->backend_->name(), core->open_why_);
 }
 
+// Done before and after the look at what runs: its callback may have submitted it again meanwhile.
 bool Core::over(const Request& request) const {
-  return request.state() == RequestState::done &&
-         running_.load(std::memory_order_acquire) != &request;
+  const auto done = [&] { return request.state() == RequestState::done; };
+  return done() && running_.load(std::memory_order_acquire) != &request && done();
 }
 
 void Core::unlock_and_wake(std::unique_lock<std::mutex>& lock) {

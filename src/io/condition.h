@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -28,10 +27,6 @@ class Condition {
 
   void notify_all() noexcept;
 
-  template <typename Ready>
-  void wait(std::unique_lock<std::mutex>& lock, Ready ready) {
-    waiters_.wait(lock, ready);
-  }
   std::cv_status wait_until(std::unique_lock<std::mutex>& lock, TimePoint deadline) {
     return waiters_.wait_until(lock, deadline);
   }

@@ -86,9 +86,8 @@ class Comparison {
       largest_bytes_ = std::max(largest_bytes_, unit.elements * element_bytes);
     run_.set_up();
     for (int i = 0; i < 2; ++i) run_.pass("train", pass_, {});  // learns the order
-    fio_.emplace(open_file_in(config.offload_param.nvme_path.front()),
-                 workload.total * element_bytes, LoadPattern::read, options.seconds,
-                 options.fio_engine, options.tiny);
+    fio_.emplace(run_.context_stats().paths.front().data_file, workload.total * element_bytes,
+                 LoadPattern::read, options.seconds, options.fio_engine, options.tiny);
   }
 
   Pair measure() {

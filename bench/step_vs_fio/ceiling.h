@@ -1,37 +1,19 @@
 #pragma once
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "bench/fio.h"
 #include "bench/huge_pages.h"
 
-#include "spillway/error.h"
 #include "spillway/path_load.h"
 
 namespace spillway::bench {
-
-/// A name for the data file that a swapper of this process has open in a directory, where it has
-/// none any more. Throws Error: not_found.
-inline std::string open_file_in(const std::filesystem::path& directory) {
-  const std::string mine = fmt::format("/proc/{}/fd", ::getpid());
-  for (const auto& entry : std::filesystem::directory_iterator(mine)) {
-    std::error_code gone;  // the iterator's own is among them
-    const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
-    if (target.starts_with(directory.string() + "/") && entry.is_regular_file(gone))
-      return entry.path().string();
-  }
-  throw Error(Errc::not_found,
-              fmt::format("the swapper has no file open in {}", directory.string()));
-}
 
 /// What fio gets out of a file: blocks of 1 MiB, eight at a time, buffers in huge pages.
 class FioCeiling {

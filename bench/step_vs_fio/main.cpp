@@ -92,9 +92,9 @@ class Comparison {
         offloaded_(model, config, options.work.seed, threads),
         in_memory_(model, options.work.seed, threads) {
     offloaded_.set_up(keep_going);
-    const std::string file = open_file_in(config.offload_optimizer.nvme_path.front());
-    fio_.emplace(file, static_cast<std::int64_t>(std::filesystem::file_size(file)),
-                 LoadPattern::mixed, options.seconds, options.fio_engine, options.tiny);
+    const PathStats file = offloaded_.context().stats().paths.front();
+    fio_.emplace(file.data_file, file.allocated_bytes, LoadPattern::mixed, options.seconds,
+                 options.fio_engine, options.tiny);
   }
 
   Pair measure() {

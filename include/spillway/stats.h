@@ -83,7 +83,10 @@ struct PathStats {
   bool direct_io = false;
   std::string direct_io_proof;  ///< how it was proven, or why not
   bool space_guaranteed = true;
-  std::int64_t allocated_bytes = 0;
+  /// Another name of the data file, by which processes of this user can open it as long as it is
+  /// there: to measure what its place gives, or to look at it.
+  std::string data_file;
+  std::int64_t allocated_bytes = 0;  ///< its size
   std::int64_t bytes_read = 0;
   std::int64_t bytes_written = 0;
 };

@@ -5,6 +5,7 @@
 #include "base/byte_size.h"
 #include "base/log.h"
 #include "base/throw.h"
+#include "context/path_stats.h"
 #include "context/plan.h"
 #include "io/engine.h"
 #include "store/store.h"
@@ -143,15 +144,7 @@ class OwnHouse final : public swap::House {
     stats.peak_in_flight = io.peak_in_flight;
     stats.read_latency = latency_of(io.read.latency);
     stats.write_latency = latency_of(io.write.latency);
-    for (const store::PathReport& path : paths())
-      stats.paths.push_back({.path = path.path,
-                             .file_system = path.file_system,
-                             .direct_io = path.direct,
-                             .direct_io_proof = path.how,
-                             .space_guaranteed = path.space_guaranteed,
-                             .allocated_bytes = path.allocated_bytes,
-                             .bytes_read = path.read_bytes,
-                             .bytes_written = path.written_bytes});
+    for (const store::PathReport& path : paths()) stats.paths.push_back(path_stats(path));
     return stats;
   }
 

@@ -8,10 +8,10 @@
 #include "base/throw.h"
 #include "context/load_run.h"
 #include "context/page_fill.h"
+#include "context/path_stats.h"
 #include "io/engine.h"
 #include "store/data_file.h"
 #include "sys/file.h"
-#include "sys/process.h"
 
 namespace spillway {
 namespace {
@@ -164,24 +164,13 @@ std::int64_t PathLoad::bytes_per_file() const { return impl_->files.bytes; }
 
 std::vector<std::string> PathLoad::file_names() const {
   std::vector<std::string> names;
-  for (const io::FileSpec& spec : impl_->files.specs)
-    names.push_back(fmt::format("/proc/{}/fd/{}", sys::process_id(), spec.fd));
+  for (const auto& file : impl_->data_files) names.push_back(file->report().data_file);
   return names;
 }
 
 std::vector<PathStats> PathLoad::paths() const {
   std::vector<PathStats> stats;
-  for (const auto& file : impl_->data_files) {
-    const store::PathReport report = file->report();
-    stats.push_back({.path = report.path,
-                     .file_system = report.file_system,
-                     .direct_io = report.direct,
-                     .direct_io_proof = report.how,
-                     .space_guaranteed = report.space_guaranteed,
-                     .allocated_bytes = report.allocated_bytes,
-                     .bytes_read = report.read_bytes,
-                     .bytes_written = report.written_bytes});
-  }
+  for (const auto& file : impl_->data_files) stats.push_back(path_stats(file->report()));
   return stats;
 }
 

@@ -11,6 +11,7 @@
 #include "io/probe.h"
 #include "sys/directory.h"
 #include "sys/limits.h"
+#include "sys/process.h"
 #include "sys/verdict.h"
 
 namespace spillway::store {
@@ -193,6 +194,7 @@ void DataFile::shrink(std::int64_t size) noexcept {
 
 PathReport DataFile::report() const {
   PathReport report = report_;
+  report.data_file = fmt::format("/proc/{}/fd/{}", sys::process_id(), file_.get());
   report.allocated_bytes = size_;
   report.read_bytes = engine_.read_stats(id_).bytes;
   report.written_bytes = engine_.write_stats(id_).bytes;

@@ -43,6 +43,7 @@ std::vector<std::int64_t> checked_weights(const StoreOptions& options);
 struct PathReport {
   std::string path;
   std::string directory;  ///< ours, under it
+  std::string data_file;  ///< for others to open it by; only while it is open
   std::string file_system;
   bool direct = false;
   std::string how;               ///< proof or reason

@@ -163,6 +163,24 @@ TEST(BenchStepTest, RanksShareTheState) {
             2 * one["results"][0]["region_bytes"].get<std::int64_t>());
 }
 
+// It writes over the state, so a step that found what fio left would be refused for its checksums.
+TEST(BenchStepSystemTest, FioRunsOnTheStatesFilesAndTheStateIsMadeAnew) {
+  if (bench({"--flags", "both"})["machine"]["fio"].is_null()) GTEST_SKIP() << "no fio";
+  for (const char* ranks : {"1", "2"}) {
+    const json result = bench({"--ceiling", "fio", "--ratio", "1,0.5,0", "--flags", "both",
+                               "--seconds", "0.05", "--ranks", ranks});
+    EXPECT_TRUE(result["ceiling"].get<std::string>().starts_with("fio-")) << result["ceiling"];
+    ASSERT_EQ(result["results"].size(), 3U);
+    for (const int offloaded : {0, 1})
+      for (const char* name : measured) expect_spread(result["results"][offloaded][name], name);
+    // Nothing to move: what bounds it is computing.
+    const json& resident = result["results"][2];
+    EXPECT_TRUE(resident["ceiling_gbps"].is_null()) << resident;
+    EXPECT_EQ(resident["io_seconds"]["median"], 0);
+    EXPECT_EQ(resident["bound_seconds"]["median"], resident["in_memory_seconds"]["median"]);
+  }
+}
+
 TEST(BenchStepTest, AConfigFileSetsWhatTheOptionsLeaveOut) {
   CliProgram program;
   const std::string path = program.here().folder("nvme");

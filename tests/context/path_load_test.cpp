@@ -116,6 +116,7 @@ TEST(PathLoadPathsTest, OthersCanOpenTheFilesWhichHaveNoName) {
   const int fd = ::open(names[0].c_str(), O_RDWR | O_CLOEXEC);
   ASSERT_GE(fd, 0) << names[0];
   EXPECT_EQ(::lseek(fd, 0, SEEK_END), 4 * MiB);
+  EXPECT_EQ(load.paths()[0].data_file, names[0]);
   ::close(fd);
 }
 

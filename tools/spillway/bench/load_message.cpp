@@ -114,6 +114,7 @@ json path_message(const PathStats& path) {
           {"direct_io", path.direct_io},
           {"direct_io_proof", path.direct_io_proof},
           {"space_guaranteed", path.space_guaranteed},
+          {"data_file", path.data_file},
           {"allocated_bytes", path.allocated_bytes}};
 }
 
@@ -124,6 +125,7 @@ PathStats path_in(const json& message) {
   message.at("direct_io").get_to(path.direct_io);
   message.at("direct_io_proof").get_to(path.direct_io_proof);
   message.at("space_guaranteed").get_to(path.space_guaranteed);
+  message.at("data_file").get_to(path.data_file);
   message.at("allocated_bytes").get_to(path.allocated_bytes);
   return path;
 }

@@ -75,9 +75,9 @@ class Bench {
     for (int round = 0; round < options_.rounds; ++round) measure(round);
     for (std::size_t v = 0; v < runs_.size(); ++v) report_.results[v].house = runs_[v]->house();
     if (ceiling_->measured()) report_.ceiling = ceiling_->source();
+    // One rank's, in words that mean the same elsewhere.
     report_.paths = runs_.front()->paths();
-    if (report_.paths.empty()) report_.paths = ceiling_->paths();
-    // In words that mean the same elsewhere.
+    report_.paths.resize(std::min(report_.paths.size(), report_.machine.places.size()));
     for (std::size_t i = 0; i < report_.paths.size(); ++i)
       report_.paths[i].path = report_.machine.places[i].path;
     progress_.clear();
@@ -88,6 +88,7 @@ class Bench {
   std::string trace() {
     tool::Trace trace;
     for (std::size_t v = 0; v < runs_.size(); ++v) {
+      make_whole(v);
       const auto timeline = std::make_shared<Timeline>(most_spans);
       auto& run = dynamic_cast<StepRun&>(*runs_[v]);
       run.record(timeline);
@@ -100,12 +101,19 @@ class Bench {
   }
 
  private:
+  // Of a variant, between its turns.
+  struct State {
+    double step_seconds = 0;  // as the last ones took
+    bool whole = false;       // nobody wrote over it
+  };
+
   std::int64_t ceiling_bytes() const {
     return std::clamp(state_width * report_.params, least_file, most_file);
   }
 
   void require_space() const {
-    auto bytes = static_cast<double>(options_.ceiling == "none" ? 0 : ceiling_bytes());
+    const bool own_files = options_.ceiling != "none" && !Ceiling::is_of_fio(options_.ceiling);
+    auto bytes = static_cast<double>(own_files ? ceiling_bytes() : 0);
     for (const Variant& variant : variants_)
       bytes += variant.config.offload_optimizer.ratio *
                static_cast<double>(state_width * report_.params);
@@ -118,7 +126,7 @@ class Bench {
     progress_.begin("first values", static_cast<std::int64_t>(variants_.size()) + 2);
     for (const Variant& variant : variants_) {
       Stepper& run = *runs_.emplace_back(make_run(variant));
-      seconds_of_step_.push_back(run.steps(1).seconds);
+      states_.push_back({.step_seconds = run.steps(1).seconds, .whole = true});
       report_.results.push_back({.variant = variant, .turns = {}, .house = {}});
       progress_.advance(1);
     }
@@ -139,9 +147,17 @@ class Bench {
     return std::make_unique<StepRun>(model_, variant.config, work_, threads_);
   }
 
+  // The ceiling may have written over it.
+  void make_whole(std::size_t v) {
+    if (states_[v].whole) return;
+    runs_[v]->start_again();
+    states_[v].whole = true;
+  }
+
   // As many steps as fill a turn, by what the last ones took.
   void take_steps(std::size_t v, Turn& turn) {
-    double& seconds = seconds_of_step_[v];
+    make_whole(v);
+    double& seconds = states_[v].step_seconds;
     const double wanted = std::ceil(options_.seconds / std::max(seconds, 1e-6));
     const auto count = static_cast<std::int64_t>(std::clamp(wanted, 1.0, 1e6));
     const auto before = disks_->counters();
@@ -175,24 +191,26 @@ class Bench {
     return elapsed / steps / report_.in_memory_share;
   }
 
-  std::optional<double> ceiling() {
+  std::optional<double> ceiling_of(std::size_t v) {
     if (!ceiling_->measured()) return std::nullopt;
-    return ceiling_->measure(std::max(options_.seconds, 0.05));
+    if (ceiling_->overwrites()) states_[v].whole = false;
+    return ceiling_->measure(runs_[v]->paths(), std::max(options_.seconds, 0.05));
   }
 
   // The ceiling before and after each turn, for disks change their speed; another variant is first
-  // in each round.
+  // in each round. What was measured after a turn serves the next one too, on the same files.
   void measure(int round) {
-    std::optional<double> before = ceiling();
     const double in_memory = memory_seconds();
     for (std::size_t i = 0; i < runs_.size(); ++i) {
       const std::size_t v = (static_cast<std::size_t>(round) + i) % runs_.size();
+      const bool same_files = !ceiling_->overwrites() || last_ == v;
+      const std::optional<double> before = last_ && same_files ? last_ceiling_ : ceiling_of(v);
       Turn& turn = report_.results[v].turns.emplace_back();
       take_steps(v, turn);
       turn.in_memory_seconds = in_memory;
-      const std::optional<double> after = ceiling();
-      if (after) turn.ceiling = (*before + *after) / 2;
-      before = after;
+      last_ceiling_ = ceiling_of(v);
+      last_ = v;
+      if (before && last_ceiling_) turn.ceiling = (*before + *last_ceiling_) / 2;
       progress_.advance(1);
     }
     const double first = report_.results.front().turns.back().step.seconds;
@@ -207,9 +225,11 @@ class Bench {
   demo::ComputeThreads threads_;
   tool::Progress progress_;
   std::vector<std::unique_ptr<Stepper>> runs_;
-  std::vector<double> seconds_of_step_;
+  std::vector<State> states_;
   std::optional<tool::Disks> disks_;
   std::unique_ptr<Ceiling> ceiling_;
+  std::optional<std::size_t> last_;  // whose turn was the last one, and the ceiling after it
+  std::optional<double> last_ceiling_;
   demo::Model memory_model_;
   std::unique_ptr<demo::InMemoryRun> memory_;
   std::int64_t memory_step_ = 0;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,29 +15,40 @@
 namespace spillway::steps {
 
 /// What the paths give a step at best: half reads and half writes, 1 MiB blocks, eight in flight
-/// on each path, from huge pages, through files made as a swapper makes them.
+/// on each path, from huge pages. fio gets the state's own files, for two files of one disk may
+/// differ by as much as is to be found out; our own transfers get files made as a swapper makes
+/// them.
 class Ceiling {
  public:
-  /// `wish`: auto, fio, engine, none. Makes and fills the files. Throws Error: not_found (fio), and
-  /// what PathLoad throws.
+  /// Whether it will be fio's. `wish`: auto, fio, engine, none. Throws Error not_found (fio).
+  static bool is_of_fio(const std::string& wish);
+
+  /// Makes and fills files of about `file_bytes` together where fio does not measure. Throws Error:
+  /// not_found (fio), and what PathLoad throws.
   Ceiling(const std::string& wish, const std::vector<std::filesystem::path>& paths,
           std::int64_t file_bytes, LoadFill fill, const IoConfig& io);
 
-  bool measured() const { return load_ != nullptr; }
+  bool measured() const { return load_ || fio_; }
+  /// measure() writes to the state's files: the state must be made anew afterwards.
+  bool overwrites() const { return fio_ != nullptr; }
   /// "fio-3.33 with io_uring, ...", "engine", "none".
   std::string source() const;
-  /// Its files' paths, with the proof of direct I/O; empty where nothing is measured.
-  std::vector<PathStats> paths() const { return load_ ? load_->paths() : std::vector<PathStats>(); }
   /// What makes it no ceiling; empty when nothing does.
   const std::string& doubt() const { return doubt_; }
-  /// [bytes per second] reads and writes together, over `seconds`. Requires measured().
-  double measure(double seconds);
+  /// [bytes per second] reads and writes together, over `seconds`. `state`: the paths of the state
+  /// with its files. Nothing where fio has no file to run on, for the state is in memory.
+  /// Requires measured().
+  std::optional<double> measure(const std::vector<PathStats>& state, double seconds);
 
  private:
+  std::optional<double> measure_fio(const std::vector<PathStats>& state, double seconds);
+  double measure_load(double seconds);
+
+  std::int64_t depth_;
+  LoadFill fill_;
   std::unique_ptr<PathLoad> load_;
   std::unique_ptr<tool::HugePages> huge_pages_;
   std::unique_ptr<tool::Fio> fio_;
-  tool::FioRun run_;
   std::string doubt_;
 };
 

@@ -12,6 +12,7 @@
 #include <exception>
 #include <iostream>
 
+#include "bench/load_message.h"
 #include "stop_signals.h"
 
 #include "spillway/error.h"
@@ -87,8 +88,18 @@ void serve() {
   StepRun run(model, parse_config(wish.at("config").get<std::string>()), work_of(options), threads,
               {.rank = rank, .local_rank = rank, .local_world_size = ranks});
   run.steps(1);
-  say(run.house());
-  while (std::getline(std::cin, line)) say(run.steps(json::parse(line).at("steps")));
+  json ready = run.house();
+  for (const PathStats& path : run.paths()) ready["paths"].push_back(tool::path_message(path));
+  say(ready);
+  while (std::getline(std::cin, line)) {
+    const json next = json::parse(line);
+    if (next.contains("steps")) {
+      say(run.steps(next["steps"]));
+    } else {
+      run.start_again();
+      say(json::object());
+    }
+  }
 }
 
 }  // namespace
@@ -111,7 +122,10 @@ RankedRun::RankedRun(const Options& options, const Config& config, int threads) 
     ranks_.back()->write_line(wish.dump());
   }
   for (const auto& rank : ranks_) {
-    const StepHouse house = read(*rank);
+    const json ready = read(*rank);
+    for (const json& path : ready.value("paths", json::array()))
+      paths_.push_back(tool::path_in(path));
+    const StepHouse house = ready;
     const StepHouse before = std::exchange(house_, house);
     house_.direct_io = house.direct_io && (rank == ranks_.front() || before.direct_io);
     house_.tiles += before.tiles;
@@ -141,6 +155,11 @@ StepFigures RankedRun::steps(std::int64_t count) {
     all.checksum_seconds += share * one.checksum_seconds;
   }
   return all;
+}
+
+void RankedRun::start_again() {
+  for (const auto& rank : ranks_) rank->write_line(json{{"start_again", true}}.dump());
+  for (const auto& rank : ranks_) read(*rank);
 }
 
 int serve_rank(int parent) {

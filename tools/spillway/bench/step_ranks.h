@@ -20,10 +20,13 @@ class RankedRun final : public Stepper {
 
   StepFigures steps(std::int64_t count) override;
   StepHouse house() const override { return house_; }
+  std::vector<PathStats> paths() const override { return paths_; }
+  void start_again() override;
 
  private:
   std::vector<std::unique_ptr<tool::PipedProcess>> ranks_;
   StepHouse house_;
+  std::vector<PathStats> paths_;
 };
 
 /// The other side: the whole of that process, whose parent is `parent`. Returns its exit status.

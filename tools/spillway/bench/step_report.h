@@ -29,18 +29,21 @@ struct Turn {
     return moved ? tool::above_counters(bytes_read, bytes_written, *moved) : std::string();
   }
   std::optional<double> io_seconds() const {
+    if (step.bytes() == 0) return 0;
     if (!ceiling) return std::nullopt;
     return step.bytes() / *ceiling;
   }
   /// The least that a step can take: the slower of disk and processor.
   std::optional<double> bound_seconds() const {
-    if (!ceiling) return std::nullopt;
-    return std::max(*io_seconds(), in_memory_seconds);
+    const std::optional<double> io = io_seconds();
+    if (!io) return std::nullopt;
+    return std::max(*io, in_memory_seconds);
   }
   /// What it takes when nothing runs beside anything else.
   std::optional<double> unpipelined_seconds() const {
-    if (!ceiling) return std::nullopt;
-    return *io_seconds() + in_memory_seconds;
+    const std::optional<double> io = io_seconds();
+    if (!io) return std::nullopt;
+    return *io + in_memory_seconds;
   }
 };
 

@@ -46,6 +46,8 @@ StepFigures StepRun::steps(std::int64_t count) {
   return figures;
 }
 
+void StepRun::start_again() { run_.start_again(keep_going); }
+
 StepHouse StepRun::house() const {
   const OptimizerStats stats = run_.stats();
   const ContextStats context = run_.context().stats();

@@ -44,8 +44,11 @@ class Stepper {
   /// `count` steps; the mean. Throws Error, Stopped.
   virtual StepFigures steps(std::int64_t count) = 0;
   virtual StepHouse house() const = 0;
-  /// With the proof of direct I/O; empty where that is not known here.
-  virtual std::vector<PathStats> paths() const { return {}; }
+  /// Of each rank in turn: its paths, with the proof of direct I/O and the state's file.
+  virtual std::vector<PathStats> paths() const = 0;
+  /// All states as they were at first, whatever somebody wrote to their files meanwhile.
+  /// Throws Error, Stopped.
+  virtual void start_again() = 0;
 };
 
 /// In this process.
@@ -59,6 +62,7 @@ class StepRun final : public Stepper {
   StepFigures steps(std::int64_t count) override;
   StepHouse house() const override;
   std::vector<PathStats> paths() const override { return run_.context().stats().paths; }
+  void start_again() override;
   /// Transfers, compute and waits from now on; null: none.
   void record(std::shared_ptr<Timeline> timeline) { run_.record(std::move(timeline)); }
 

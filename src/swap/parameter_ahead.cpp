@@ -146,9 +146,7 @@ bool Parameters::prefetch_part(Tensor& tensor, const Blocks& blocks) {
 }
 
 int Parameters::prefetch(std::span<const UnitId> wanted) {
-  seal();
-  poll_fences();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   for (const UnitId id : wanted) static_cast<void>(unit(id));
   int accepted = 0;
   for (const UnitId id : wanted) {
@@ -165,9 +163,7 @@ int Parameters::prefetch(std::span<const UnitId> wanted) {
 }
 
 int Parameters::prefetch(ParamId id, Range range) {
-  seal();
-  poll_fences();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   Tensor& one = tensor(id);
   check_range(one, range);
   if (range.count == 0) return 1;

@@ -32,7 +32,6 @@ Hold* Parameters::new_hold(Access access) {
 void Parameters::free_hold(Hold& hold) noexcept {
   hold.parts.clear();
   hold.views.clear();
-  hold.fence = nullptr;
   hold.next = free_holds_;
   free_holds_ = &hold;
   --holds_out_;
@@ -64,10 +63,18 @@ std::string Parameters::what(const Request& request) const {
 
 // ---- the calls
 
+// What was added has its place, and nothing is added without one as long as this is held.
+Parameters::Lock Parameters::lock_sealed() {
+  for (;;) {
+    seal();
+    poll_fences();
+    Lock lock(mutex_);
+    if (sealed_.load(std::memory_order_acquire)) return lock;
+  }
+}
+
 Lease Parameters::fetch(ParamId id, Access access, Range range) {
-  seal();
-  poll_fences();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   Request request = request_for(id, access, range);
   return fetch(lock, request);
 }
@@ -89,9 +96,7 @@ Parameters::Request Parameters::request_for(ParamId id, Access access, Range ran
 }
 
 Lease Parameters::fetch(UnitId id, Access access) {
-  seal();
-  poll_fences();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   Request request;
   request.whole = true;
   request.hold = unit_hold(id, access);
@@ -151,9 +156,7 @@ bool Parameters::filled(Lock& lock, Request& request) {
 }
 
 std::optional<Lease> Parameters::try_fetch(UnitId id) {
-  seal();
-  poll_fences();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   Request request;
   request.whole = true;
   request.hold = unit_hold(id, Access::read);
@@ -161,9 +164,7 @@ std::optional<Lease> Parameters::try_fetch(UnitId id) {
 }
 
 std::optional<Lease> Parameters::try_fetch(ParamId id, Range range) {
-  seal();
-  poll_fences();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   Request request = request_for(id, Access::read, range);
   return try_take(lock, request);
 }
@@ -383,8 +384,11 @@ Parameters::Step Parameters::claim(Request& request, bool newer_only) {
 }
 
 void Parameters::throw_does_not_fit(const Request& request, std::int64_t total) const {
-  const auto at_least = [total](std::int64_t by) {
-    return by <= 0 ? total : (total + by - 1) / by;
+  // Enough, too, when the cache keeps none of it.
+  std::int64_t whole = 0;
+  for (const Part& part : request.hold->parts) whole += footprint(*part.tensor, part.blocks);
+  const auto at_least = [whole](std::int64_t by) {
+    return by <= 0 ? whole : (whole + by - 1) / by;
   };
   throw_error(Errc::does_not_fit,
               "\"{}\": {} needs {} ({} bytes) of pinned buffers at once, and "
@@ -640,6 +644,9 @@ void Parameters::undo(Hold& hold) noexcept {
 }
 
 void Parameters::release(Hold& hold) noexcept {
+  // It is the engine's code as well as what it holds, perhaps another lease: gone without the
+  // mutex.
+  const Fence fence = std::exchange(hold.fence, nullptr);
   Lock lock(mutex_);
   undo(hold);
   run_ahead();
@@ -781,6 +788,8 @@ void Parameters::poll_fences() noexcept {
       over = hold->fence();
     } catch (const std::exception& error) {
       log::warning("\"{}\": a fence threw and is asked again: {}", options_.name, error.what());
+    } catch (...) {
+      log::warning("\"{}\": a fence threw and is asked again", options_.name);
     }
     if (over) {
       fenced_count_.fetch_sub(1);

@@ -19,12 +19,10 @@ bool Parameters::straight(const Tensor& tensor, const Range& range, std::span<st
 }
 
 ReadInto Parameters::read_into(ParamId id, std::span<std::byte> to, Range range) {
-  seal();
-  poll_fences();
   auto intake = std::make_unique<Intake>();
   intake->owner = this;
   {
-    Lock lock(mutex_);
+    Lock lock = lock_sealed();
     Tensor& one = tensor(id);
     check_range(one, range);
     const std::int64_t size = range.count * width(one.dtype);

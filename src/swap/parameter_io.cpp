@@ -281,11 +281,14 @@ void Parameters::throw_write_error(const Copy& copy) const {
 }
 
 void Parameters::flush() {
-  seal();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   retry_failed_writes();
-  const TimePoint deadline = deadline_in(timeout_);
+  // Of no progress: what there is to write may take longer than any one request.
+  TimePoint deadline = deadline_in(timeout_);
+  std::int64_t written = stats_.bytes_written;
   for (;;) {
+    if (std::exchange(written, stats_.bytes_written) != stats_.bytes_written)
+      deadline = deadline_in(timeout_);
     bool busy = false;
     for (const auto& copy : copies_) {
       if (copy->gone || copy->tensor == nullptr) continue;
@@ -297,8 +300,8 @@ void Parameters::flush() {
     }
     if (!busy) break;
     if (moved_.wait_until(lock, deadline) == std::cv_status::timeout && Clock::now() >= deadline)
-      throw_error(Errc::timeout, "\"{}\": flush waited {:.1f} s; {}", options_.name, timeout_,
-                  house_->engine().describe_in_flight());
+      throw_error(Errc::timeout, "\"{}\": flush waited {:.1f} s for a write to end; {}",
+                  options_.name, timeout_, house_->engine().describe_in_flight());
   }
   if (const Copy* const failed = failed_copy()) throw_write_error(*failed);
 }

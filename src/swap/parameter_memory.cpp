@@ -59,8 +59,9 @@ void Parameters::seal_table() {
       more_cache = std::max<std::int64_t>(0, wanted - arena_.total_bytes());
       claim.cache_bytes += more_cache;
     } else {
+      take_spare_homes();
       for (const Tensor& tensor : tensors_)
-        if (tensor.live && tensor.home == nullptr) homes += footprint(tensor, all(tensor));
+        if (needs_home(tensor)) homes += footprint(tensor, all(tensor));
       claim.resident_bytes += homes;
       if (pool_ != nullptr) claim.pool_bytes = pool_budget();
     }
@@ -88,8 +89,14 @@ void Parameters::seal_table() {
       const std::int64_t registered =
           offload_.pin_memory ? house_->engine().add_memory(region.span()) : 0;
       Lock lock(mutex_);
+      try {
+        arena_.add_region(region.span());
+      } catch (...) {
+        lock.unlock();
+        if (registered > 0) house_->engine().remove_memory(region.span());
+        throw;
+      }
       registered_ += registered;
-      arena_.add_region(region.span());
       cache_regions_.push_back(std::move(region));
     }
     if (homes > 0) make_homes(homes);
@@ -102,6 +109,27 @@ void Parameters::seal_table() {
   sealed_.store(true, std::memory_order_release);
 }
 
+bool Parameters::needs_home(const Tensor& tensor) {
+  return tensor.live && tensor.home == nullptr && tensor.elements > 0;
+}
+
+// What removed parameters have left serves first, or adding and removing would take ever more.
+// With the mutex.
+void Parameters::take_spare_homes() {
+  if (spare_homes_.ranges() == 0) return;
+  for (Tensor& tensor : tensors_) {
+    if (!needs_home(tensor)) continue;
+    const std::int64_t need = footprint(tensor, all(tensor));
+    const auto spare = spare_homes_.take(need);
+    if (!spare) continue;
+    // An address that remove() put there: the map keeps whole numbers.
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
+    tensor.home = reinterpret_cast<std::byte*>(static_cast<std::intptr_t>(*spare));
+    std::memset(tensor.home, 0, static_cast<std::size_t>(need));
+  }
+}
+
+// For those that still need one: `bytes` is what they take together.
 void Parameters::make_homes(std::int64_t bytes) {
   {
     Lock lock(mutex_);  // stats() looks at them
@@ -111,21 +139,10 @@ void Parameters::make_homes(std::int64_t bytes) {
   Lock lock(mutex_);
   std::byte* at = region.data();
   for (Tensor& tensor : tensors_) {
-    if (!tensor.live || tensor.home != nullptr || tensor.elements == 0) continue;
-    const std::int64_t need = footprint(tensor, all(tensor));
-    if (const auto spare = spare_homes_.take(need)) {
-      // An address that remove() put there: the map keeps whole numbers.
-      // NOLINTNEXTLINE(performance-no-int-to-ptr)
-      tensor.home = reinterpret_cast<std::byte*>(static_cast<std::intptr_t>(*spare));
-      std::memset(tensor.home, 0, static_cast<std::size_t>(need));
-      continue;
-    }
+    if (!needs_home(tensor)) continue;
     tensor.home = at;
-    at += need;
+    at += footprint(tensor, all(tensor));
   }
-  const std::int64_t left = region.data() + bytes - at;
-  if (left > 0)
-    spare_homes_.insert(static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(at)), left);
   homes_.push_back(std::move(region));
 }
 

@@ -274,6 +274,7 @@ std::int64_t Parameters::copy_step(const Tensor& tensor) const {
 
 void Parameters::remove(ParamId id) {
   house_->check_process();
+  poll_fences();
   const std::lock_guard table(table_mutex_);
   remove_tensor(id);
 }
@@ -353,8 +354,7 @@ Residence Parameters::where(ParamId id) {
 }
 
 void Parameters::begin_pass(std::string_view name) {
-  seal();
-  Lock lock(mutex_);
+  Lock lock = lock_sealed();
   cache_.begin_pass(name);
   run_ahead();
 }

@@ -123,6 +123,8 @@ class Parameters {
 
   // parameter_memory.cpp: seal, the two budgets
   void seal_table();
+  static bool needs_home(const Tensor& tensor);
+  void take_spare_homes();
   void make_homes(std::int64_t bytes);
   void ensure_pool();
   std::int64_t pool_budget() const { return offload_.buffer_count * offload_.buffer_size; }
@@ -211,6 +213,7 @@ class Parameters {
   Request request_for(ParamId id, Access access, Range range);
   void free_hold(Hold& hold) noexcept;
   void add_part(Hold& hold, Tensor& tensor, const Range& range);
+  Lock lock_sealed();
   Lease fetch(Lock& lock, Request& request);
   std::optional<Lease> try_take(Lock& lock, Request& request);
   bool conflicts(const Part& part, Access access) const;

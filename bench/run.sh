@@ -50,7 +50,7 @@ fi
 build=$(absolute "$build") directory=$(absolute "$directory") page=$(absolute "$page")
 out=$(absolute "${out:-$build/bench-results}")
 mkdir -p "$out" "$(dirname "$page")"
-rm -f "$out"/*.json
+rm -f "$out"/{bench_*,io,peers,step_*}.json
 cd "$directory"
 
 setting=/proc/sys/vm/nr_hugepages

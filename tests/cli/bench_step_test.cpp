@@ -121,6 +121,9 @@ TEST(BenchStepSystemTest, ARateAboveTheDisksCountersIsWithheld) {
   EXPECT_TRUE(one["gbps"].is_null()) << one;
   EXPECT_TRUE(one["times_bound"].is_null()) << one;
   EXPECT_TRUE(one["device"]["read_bytes"].is_number()) << one;
+  EXPECT_TRUE(one["ceiling_withheld"].is_string()) << one;
+  EXPECT_TRUE(one["ceiling_gbps"].is_null()) << one;
+  EXPECT_TRUE(one["bound_seconds"].is_null()) << one;
 }
 
 TEST(BenchStepTest, WhatCannotFitIsRefusedBeforeAnythingIsWritten) {
@@ -173,12 +176,37 @@ TEST(BenchStepSystemTest, FioRunsOnTheStatesFilesAndTheStateIsMadeAnew) {
     ASSERT_EQ(result["results"].size(), 3U);
     for (const int offloaded : {0, 1})
       for (const char* name : measured) expect_spread(result["results"][offloaded][name], name);
+    expect_spread(result["results"][0]["control"], "control");
     // Nothing to move: what bounds it is computing.
     const json& resident = result["results"][2];
     EXPECT_TRUE(resident["ceiling_gbps"].is_null()) << resident;
     EXPECT_EQ(resident["io_seconds"]["median"], 0);
     EXPECT_EQ(resident["bound_seconds"]["median"], resident["in_memory_seconds"]["median"]);
   }
+}
+
+TEST(BenchStepSystemTest, FioRunsOnTheFilesOfAllPathsWhateverTheirShares) {
+  const TempDir folder;
+  const std::string a = folder.folder("a").string(), b = folder.folder("b").string(),
+                    file = (folder.path() / "c.json").string();
+  std::ofstream(file) << json{{"offload_optimizer", {{"device", "nvme"}, {"nvme_path", {a, b}}}},
+                              {"io", {{"path_weights", {3, 1}}}}};
+  const json result = bench({"--ceiling", "auto", "--config", file, "--flags", "both", "--seconds",
+                             "0.05", "--compute", "fill"});
+  if (result["machine"]["fio"].is_null()) GTEST_SKIP() << "no fio";
+  EXPECT_TRUE(result["ceiling"].get<std::string>().starts_with("fio-")) << result["ceiling"];
+  expect_spread(result["results"][0]["ceiling_gbps"], "ceiling_gbps");
+  EXPECT_TRUE(TempDir::names_in(a).empty());
+  EXPECT_TRUE(TempDir::names_in(b).empty());
+}
+
+TEST(BenchStepTest, WithoutFioItSaysHowToGetIt) {
+  CliProgram program;
+  program.prepare = [] { ::setenv("PATH", "/nonexistent", 1); };
+  const CliProgram::End end =
+      program.run({"bench", "step", "--model", "tiny", "--rounds", "1", "--seconds", "0"});
+  ASSERT_EQ(end.status, 0) << end.err;
+  EXPECT_NE(end.out.find("apt-get install fio"), std::string::npos) << end.out;
 }
 
 TEST(BenchStepTest, AConfigFileSetsWhatTheOptionsLeaveOut) {

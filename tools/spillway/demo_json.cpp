@@ -93,7 +93,7 @@ std::string to_json(const Report& report) {
   out["paths"] = ordered_json::array();
   for (const PathStats& path : report.context.paths) out["paths"].push_back(path_json(path));
   out["config"] = ordered_json::parse(spillway::to_json(report.config));
-  return out.dump(2);
+  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 }  // namespace spillway::demo

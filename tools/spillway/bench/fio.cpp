@@ -73,13 +73,11 @@ std::string_view first_words(std::string_view text) {
 }  // namespace
 
 std::vector<std::string> fio_arguments(const FioRun& run) {
-  const std::int64_t file_bytes = run.file_bytes / run.block_bytes * run.block_bytes;
   std::vector<std::string> words{
       "--output-format=json",
       fmt::format("--rw={}", direction(run.pattern)),
       fmt::format("--bs={}", run.block_bytes),
       fmt::format("--iodepth={}", run.depth),
-      fmt::format("--filesize={}", file_bytes),
       fmt::format("--direct={}", run.direct ? 1 : 0),
       fmt::format("--runtime={}ms", std::max(1, static_cast<int>(run.seconds * 1000))),
       "--thread",
@@ -100,7 +98,11 @@ std::vector<std::string> fio_arguments(const FioRun& run) {
     words.emplace_back("--time_based");
   words.insert(words.end(), run.more.begin(), run.more.end());
   for (std::size_t job = 0; job < run.files.size(); ++job) {
+    const std::int64_t bytes =
+        job < run.file_bytes_of_job.size() ? run.file_bytes_of_job[job] : run.file_bytes;
+    const std::int64_t file_bytes = bytes / run.block_bytes * run.block_bytes;
     words.push_back(fmt::format("--name=rank{}", job));
+    words.push_back(fmt::format("--filesize={}", file_bytes));
     words.push_back("--filename=" + names(run.files[job]));
     words.push_back(fmt::format("--size={}", file_bytes * std::ssize(run.files[job])));
   }

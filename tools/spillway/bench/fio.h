@@ -15,6 +15,7 @@ struct FioRun {
   LoadPattern pattern = LoadPattern::read;
   std::vector<std::vector<std::string>> files = {};  ///< of each job; jobs run beside each other
   std::int64_t file_bytes = 0;                       ///< of each file
+  std::vector<std::int64_t> file_bytes_of_job = {};  ///< where jobs differ in that
   std::int64_t block_bytes = 1024 * 1024;
   std::int64_t depth = 8;  ///< of each job, over all its files
   bool direct = true;

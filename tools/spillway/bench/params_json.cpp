@@ -54,7 +54,7 @@ std::string to_json(const Report& report) {
   out["results"] = ordered_json::array();
   for (const Result& result : report.results) out["results"].push_back(result_json(result));
   out["config"] = ordered_json::parse(spillway::to_json(report.config));
-  return out.dump(2);
+  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 }  // namespace spillway::params

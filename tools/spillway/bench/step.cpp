@@ -74,7 +74,7 @@ class Bench {
     progress_.begin("measuring", options_.rounds * turns);
     for (int round = 0; round < options_.rounds; ++round) measure(round);
     for (std::size_t v = 0; v < runs_.size(); ++v) report_.results[v].house = runs_[v]->house();
-    if (ceiling_->measured()) report_.ceiling = ceiling_->source();
+    report_.ceiling = ceiling_->source();
     // One rank's, in words that mean the same elsewhere.
     report_.paths = runs_.front()->paths();
     report_.paths.resize(std::min(report_.paths.size(), report_.machine.places.size()));
@@ -133,10 +133,12 @@ class Bench {
     const LoadFill fill = work_.kind == demo::WorkKind::adamw ? LoadFill::random : LoadFill::words;
     ceiling_ = std::make_unique<Ceiling>(options_.ceiling, paths, ceiling_bytes(), fill,
                                          variants_.front().config.io);
+    progress_.advance(1);
+    // Space that was allocated and never written costs a first run of fio less, or more.
+    if (ceiling_->overwrites())
+      for (std::size_t v = 0; v < runs_.size(); ++v) ceiling_of(v);
     progress_.clear();
     if (!ceiling_->doubt().empty()) tool::say({report_.warnings.emplace_back(ceiling_->doubt())});
-    report_.ceiling = "none";
-    progress_.advance(1);
     set_up_memory();
     progress_.advance(1);
   }
@@ -193,10 +195,24 @@ class Bench {
     return elapsed / steps / report_.in_memory_share;
   }
 
-  std::optional<double> ceiling_of(std::size_t v) {
-    if (!ceiling_->measured()) return std::nullopt;
-    if (ceiling_->overwrites()) states_[v].whole = false;
-    return ceiling_->measure(runs_[v]->paths(), std::max(options_.seconds, 0.05));
+  // Of one measurement.
+  struct CeilingRate {
+    std::optional<double> rate;
+    std::string doubt;
+  };
+
+  CeilingRate ceiling_of(std::size_t v) {
+    if (!ceiling_->measured()) return {};
+    const auto before = disks_->counters();
+    if (ceiling_->overwrites()) states_[v].whole = false;  // from its first write on
+    const auto run = ceiling_->measure(runs_[v]->paths(), std::max(options_.seconds, 0.05));
+    if (!run) {
+      states_[v].whole = true;
+      return {};
+    }
+    const auto moved = disks_->moved_since(before);
+    return {run->rate, moved ? tool::above_counters(run->read_bytes, run->written_bytes, *moved)
+                             : std::string()};
   }
 
   // The ceiling before and after each turn, for disks change their speed; another variant is first
@@ -206,13 +222,17 @@ class Bench {
     for (std::size_t i = 0; i < runs_.size(); ++i) {
       const std::size_t v = (static_cast<std::size_t>(round) + i) % runs_.size();
       const bool same_files = !ceiling_->overwrites() || last_ == v;
-      const std::optional<double> before = last_ && same_files ? last_ceiling_ : ceiling_of(v);
+      const CeilingRate before = last_ && same_files ? last_ceiling_ : ceiling_of(v);
       Turn& turn = report_.results[v].turns.emplace_back();
       take_steps(v, turn);
       turn.in_memory_seconds = in_memory;
       last_ceiling_ = ceiling_of(v);
       last_ = v;
-      if (before && last_ceiling_) turn.ceiling = (*before + *last_ceiling_) / 2;
+      turn.ceiling_doubt = before.doubt.empty() ? last_ceiling_.doubt : before.doubt;
+      if (before.rate && last_ceiling_.rate && turn.ceiling_doubt.empty()) {
+        turn.ceiling = (*before.rate + *last_ceiling_.rate) / 2;
+        turn.control = *last_ceiling_.rate / *before.rate;
+      }
       progress_.advance(1);
     }
     const double first = report_.results.front().turns.back().step.seconds;
@@ -231,7 +251,7 @@ class Bench {
   std::optional<tool::Disks> disks_;
   std::unique_ptr<Ceiling> ceiling_;
   std::optional<std::size_t> last_;  // whose turn was the last one, and the ceiling after it
-  std::optional<double> last_ceiling_;
+  CeilingRate last_ceiling_;
   demo::Model memory_model_;
   std::unique_ptr<demo::InMemoryRun> memory_;
   std::int64_t memory_step_ = 0;

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "bench/fio.h"
 #include "demo_report.h"
 
 namespace spillway::steps {
@@ -39,6 +40,7 @@ constexpr Figure figures[] = {
        if (!t.ceiling) return std::nullopt;
        return 1e-9 * *t.ceiling;
      }},
+    {"control", [](const Turn& t) { return t.control; }},
     {"bytes_read", [](const Turn& t) -> std::optional<double> { return t.step.bytes_read; }},
     {"bytes_written", [](const Turn& t) -> std::optional<double> { return t.step.bytes_written; }},
     {"stall_read_seconds",
@@ -81,6 +83,9 @@ ordered_json result_json(const Result& result) {
   for (const Figure& one : figures) out[one.name] = tool::to_json(spread(result, one.value));
   const std::string withheld = result.withheld();
   out["withheld"] = withheld.empty() ? ordered_json() : ordered_json(withheld);
+  const std::string ceiling_withheld = result.ceiling_withheld();
+  out["ceiling_withheld"] =
+      ceiling_withheld.empty() ? ordered_json() : ordered_json(ceiling_withheld);
   out["device"] = device_json(result);
   out["tiles"] = house.tiles;
   out["resident_tiles"] = house.resident_tiles;
@@ -120,11 +125,17 @@ std::string row(const Result& result) {
   text += fmt::format("  {:<16}{} s; in turn {} s\n", "bound",
                       seconds_text(figure(result, "bound_seconds")),
                       seconds_text(figure(result, "unpipelined_seconds")));
+  if (figure(result, "ceiling_gbps"))
+    text += fmt::format("  {:<16}{} GB/s mixed; over itself {}\n", "ceiling",
+                        times_text(figure(result, "ceiling_gbps")),
+                        times_text(figure(result, "control")));
   text += fmt::format("  {:<16}{:.2f} GB, {} GB/s\n", "moves",
                       1e-9 * (median_of(result, "bytes_read") + median_of(result, "bytes_written")),
                       times_text(figure(result, "gbps")));
   if (const std::string withheld = result.withheld(); !withheld.empty())
     text += fmt::format("  {:<16}{}\n", "withheld", withheld);
+  if (const std::string withheld = result.ceiling_withheld(); !withheld.empty())
+    text += fmt::format("  {:<16}ceiling: {}\n", "withheld", withheld);
   text += fmt::format(
       "  {:<16}waiting for reads {:.0f} %, writes {:.0f} %, buffers {:.0f} %; computing {:.0f} %, "
       "checksums {:.0f} %\n",
@@ -176,7 +187,7 @@ std::string to_json(const Report& report) {
                             {"direct_io_proof", path.direct_io_proof}});
   out["results"] = ordered_json::array();
   for (const Result& result : report.results) out["results"].push_back(result_json(result));
-  return out.dump(2);
+  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 std::string to_table(const Report& report) {
@@ -187,7 +198,7 @@ std::string to_table(const Report& report) {
   for (const std::string& warning : report.warnings) text += fmt::format("warning: {}\n", warning);
   text += fmt::format(
       "{}{}, {} parameters, {} of state; {} x {} ({}) on {} threads{}\n"
-      "medians [min, max] of {} rounds; ceiling: {}{}\n",
+      "medians [min, max] of {} rounds; ceiling: {}\n",
       report.model,
       report.layers < report.whole_layers
           ? fmt::format(" (the first {} of {} layers)", report.layers, report.whole_layers)
@@ -195,10 +206,8 @@ std::string to_table(const Report& report) {
       demo::grouped(report.params), demo::bytes_text(12 * report.params), report.repeat,
       report.compute, report.kernel, report.threads,
       report.ranks > 1 ? fmt::format(", {} ranks", report.ranks) : "", report.rounds,
-      report.ceiling,
-      !report.results.empty() && figure(report.results[0], "ceiling_gbps")
-          ? ", " + times_text(figure(report.results[0], "ceiling_gbps")) + " GB/s mixed"
-          : "");
+      report.ceiling);
+  if (report.machine.fio.empty()) text += fmt::format("{}\n", tool::Fio::how_to_install);
   for (const Result& result : report.results) text += "\n" + row(result);
   return text;
 }

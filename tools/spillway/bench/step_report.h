@@ -21,6 +21,8 @@ struct Turn {
   std::int64_t bytes_read = 0, bytes_written = 0;  ///< of all its steps, as we say
   std::optional<tool::DeviceCounters> moved = {};  ///< as the disks say; unset: nobody counts
   std::optional<double> ceiling;  ///< [bytes per second] of the paths, just before and after
+  std::optional<double> control;  ///< of these two the later over the earlier one
+  std::string ceiling_doubt;      ///< why no ceiling can be told; empty: nothing is wrong
   double in_memory_seconds = 0;   ///< the same compute without the disk
   double first_seconds = 0;       ///< the step of the first variant, in the same round
 
@@ -56,6 +58,11 @@ struct Result {
   std::string withheld() const {
     for (const Turn& turn : turns)
       if (std::string doubt = turn.doubt(); !doubt.empty()) return doubt;
+    return {};
+  }
+  std::string ceiling_withheld() const {
+    for (const Turn& turn : turns)
+      if (!turn.ceiling_doubt.empty()) return turn.ceiling_doubt;
     return {};
   }
 };

@@ -185,7 +185,9 @@ enum class Residence {
 ///
 /// Two budgets, both hard: a CPU cache of `max_in_cpu` elements, and a pinned pool of
 /// `buffer_count * buffer_size` bytes for what the cache does not hold and for leases that change
-/// bytes. A parameter, or all of a unit that is not in memory, may be as large as the pool.
+/// bytes. A parameter, or all of a unit that is not in memory, may be as large as the pool; what
+/// is larger is served only where the cache happens to hold enough of it, so give the pool room for
+/// the largest unit.
 ///
 /// The order in which a pass uses its parameters is learned under the pass's name. From the second
 /// time on reading ahead follows it, as far as the budgets allow, and the cache evicts what is

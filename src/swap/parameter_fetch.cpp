@@ -318,8 +318,10 @@ void Parameters::find_in_pool(Part& part, bool newer_only) {
   if (found == nullptr) return;
   const bool clean = !found->newer();
   if (clean && newer_only) return;
-  // A clean one of just these blocks can become the lease's own.
-  part.takes_over = part.exclusive && clean && found->blocks == part.blocks;
+  // A clean one of just these blocks can become the lease's own, unless others that lie in the same
+  // run of the pool would keep that for as long.
+  part.takes_over = part.exclusive && clean && found->blocks == part.blocks &&
+                    found->run->members.size() <= part.hold->parts.size();
   if (part.exclusive && !needs_old(part) && !(part.takes_over && found->users == 0)) {
     part.takes_over = false;
     return;
@@ -523,8 +525,17 @@ void Parameters::fill(Lock& lock, Request& request) {
     lock.unlock();  // the part is exclusive and the copy used: both stay as they are
     std::memcpy(part.own->data, from, size);
     lock.lock();
+    if (part.shared != nullptr && part.shared->run != nullptr) let_source_go(part);
   }
   build_views(hold);
+}
+
+// What was copied from is about to be old: the lease holds no more of the pool than what it
+// changes.
+void Parameters::let_source_go(Part& part) noexcept {
+  unuse(*std::exchange(part.shared, nullptr));
+  supersede_clean(part);
+  moved_.notify_all();
 }
 
 // As long as no order is known, what a fetch finds in a buffer of the pool enters the cache by a

@@ -236,6 +236,7 @@ class Parameters {
   bool filled(Lock& lock, Request& request);
   void fill(Lock& lock, Request& request);
   void move_in(Lock& lock, Part& part);
+  void let_source_go(Part& part) noexcept;
   void await(Lock& lock, Request& request, const Copy& copy);
   void check_own(Lock& lock, Part& part);
   void build_views(Hold& hold);

@@ -5,10 +5,13 @@
 
 #include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "support/twin.h"
 #include "swap/parameter_fixture.h"
 
 namespace spillway::test {
@@ -17,7 +20,11 @@ namespace {
 class Model {
  public:
   Model(unsigned seed, OffloadDevice device, const std::filesystem::path& path)
-      : random_(seed), context_(config(device, path)), swapper_(context_) {
+      : random_(seed),
+        may_drop_(device == OffloadDevice::nvme),
+        context_(config(device, path)),
+        moments_(context_, {.states = {{"m"}, {"v"}}}),
+        swapper_(context_) {
     for (int u = 0; u < 4; ++u) {
       units_.push_back(swapper_.add_unit("unit" + std::to_string(u)));
       members_.emplace_back();
@@ -25,6 +32,7 @@ class Model {
       for (int i = 0; i < count; ++i) add(u);
     }
     if (expected_.empty()) add(0);
+    for (std::size_t p = 0; p < ids_.size(); ++p) moments_.add("p", size(p), {.tag = p});
   }
 
   void run(int steps) {
@@ -46,6 +54,7 @@ class Model {
     cap_ = pick(0, 3) == 0 ? 0 : pick(1, 80'000);
     Config made = parameter_config(device, path, count_, size_, cap_);
     made.io.checksums = pick(0, 3) != 0;
+    made.offload_optimizer = small_config(device, path).offload_optimizer;
     made.io.block_size = pick(0, 1) == 0 ? 8192 : 1024 * 1024;
     return made;
   }
@@ -93,6 +102,56 @@ class Model {
     }
   }
 
+  // One step of an optimizer: some of what it changes was read ahead before it, each tile takes
+  // ranges of parameters with it, or is dropped with them, and what it changed is looked at
+  // between tiles and after it.
+  void train() {
+    struct Change {
+      std::size_t p;
+      std::int64_t offset, version;
+      std::int64_t count;
+    };
+    for (const ParamId id : ids_)
+      if (pick(0, 1) == 0) swapper_.prefetch(id);
+    if (!std::exchange(left_early_, true)) ++steps_;  // else that one is resumed
+    spillway::Run run = moments_.begin_step(steps_);
+    while (auto tile = run.next()) {
+      std::vector<Change> changes;
+      for (const Slice& slice : tile->slices()) {
+        const std::size_t p = slice.tag;
+        // The leases of a tile are held together, and each takes whole granules of the pool.
+        if (removed_.contains(p) || pick(0, 3) == 0 || std::ssize(changes) == count_) continue;
+        if (slice.count * 4 + 2 * 4096 * 4 > size_) continue;
+        Lease lease = swapper_.fetch(ids_[p], pick(0, 1) == 0 ? Access::overwrite : Access::update,
+                                     {slice.offset, slice.count});
+        changes.push_back({p, slice.offset, ++version_, slice.count});
+        fill(lease.as<float>(), p, slice.offset, version_);
+        tile->attach(std::move(lease));
+      }
+      if (may_drop_ && pick(0, 9) == 0) return;
+      tile->commit();
+      for (const Change& change : changes)
+        fill(std::span(expected_[change.p])
+                 .subspan(static_cast<std::size_t>(change.offset),
+                          static_cast<std::size_t>(change.count)),
+             change.p, change.offset, change.version);
+      if (!changes.empty() && pick(0, 2) == 0) check(changes.back().p, any_range(changes.back().p));
+    }
+    left_early_ = false;
+  }
+
+  // Another one takes its place, in the unit's last.
+  void replace(std::size_t p) {
+    swapper_.remove(ids_[p]);
+    removed_.insert(p);
+    for (std::size_t u = 0; u < members_.size(); ++u)
+      if (std::erase(members_[u], p) > 0) {
+        members_[u].push_back(p);
+        expected_[p].assign(static_cast<std::size_t>(pick(1, 9000)), 0.0f);
+        ids_[p] = swapper_.add("again", size(p), DType::f32, {.unit = units_[u], .tag = p});
+      }
+  }
+
   bool fits(int u) {
     std::int64_t bytes = 0;
     for (const std::size_t p : members_[static_cast<std::size_t>(u)])
@@ -104,7 +163,7 @@ class Model {
     const auto p = static_cast<std::size_t>(pick(0, static_cast<int>(ids_.size()) - 1));
     const int u = pick(0, 3);
     const UnitId unit = units_[static_cast<std::size_t>(u)];
-    switch (pick(0, 11)) {
+    switch (pick(0, 13)) {
       case 0:
       case 1: check(p, any_range(p)); break;
       case 2:
@@ -155,6 +214,10 @@ class Model {
       case 10:
         if (pick(0, 3) == 0) swapper_.flush();
         break;
+      case 11: train(); break;
+      case 12:
+        if (pick(0, 3) == 0) replace(p);
+        break;
       default:
         if (auto lease = swapper_.try_fetch(unit)) {
           for (std::size_t i = 0; i < lease->tensors().size(); ++i) {
@@ -168,14 +231,18 @@ class Model {
   }
 
   std::mt19937 random_;
+  const bool may_drop_;  // elsewhere the state of a step that is left early is torn
   std::int64_t count_ = 0, size_ = 0, cap_ = 0;
   Context context_;
+  OptimizerSwapper moments_;
   ParameterSwapper swapper_;
   std::vector<UnitId> units_;
   std::vector<std::vector<std::size_t>> members_;  // by unit
   std::vector<ParamId> ids_;
   std::vector<std::vector<float>> expected_;
-  std::int64_t version_ = 0;
+  std::int64_t version_ = 0, steps_ = 0;
+  bool left_early_ = false;
+  std::set<std::size_t> removed_;  // of those in the moments
 };
 
 TEST(ParameterModelTest, RandomCallsMatchPlainArrays) {

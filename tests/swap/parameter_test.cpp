@@ -544,6 +544,32 @@ TEST(ParameterBudgetTest, TheCapHoldsToTheElement) {
 }
 
 // The bytes of a step with 16-bit copy-out are exact: an overwrite reads nothing.
+// Neither what was read ahead of it, nor what was read together with it.
+TEST(ParameterBudgetTest, ALeaseHoldsNoMoreOfThePoolThanItChanges) {
+  const Scratch scratch;
+  Context context(parameter_config(OffloadDevice::nvme, scratch.path(), 2, 128 * 1024, 0));
+  ParameterSwapper swapper(context, {.timeout = 2});
+  const UnitId unit = swapper.add_unit("unit");
+  const ParamId large = swapper.add("large", 30'000, DType::f32, {.unit = unit});
+  const ParamId small = swapper.add("small", 4096, DType::f32, {.unit = unit});
+  const ParamId other = swapper.add("other", 20'000, DType::f32);
+  put(swapper, large, 1, 1);
+  put(swapper, small, 2, 1);
+  put(swapper, other, 3, 1);
+  swapper.flush();
+  const auto with = [&](ParamId id, std::uint64_t tag, Range range) {
+    swapper.fetch(other);  // what was read ahead before goes
+    EXPECT_EQ(swapper.prefetch(unit), 1);
+    while (swapper.where(id) == Residence::coming) std::this_thread::yield();
+    Lease lease = swapper.fetch(id, Access::update, range);
+    EXPECT_EQ(copy_of(lease), values(tag, range.offset, range.count, 1));
+    EXPECT_EQ(copy_of(swapper.fetch(other)), values(3, 0, 20'000, 1));
+  };
+  with(large, 1, {0, 4096});
+  with(large, 1, {8192, 100});
+  with(small, 2, {0, 4096});
+}
+
 TEST(ParameterBudgetTest, WhatIsToBeKeptStaysWhateverElseIsNeeded) {
   const Scratch scratch;
   Context context(parameter_config(OffloadDevice::nvme, scratch.path(), 4, 64 * 1024, 30'000));

@@ -26,7 +26,9 @@ void add_bench_params(CLI::App& bench, Command& chosen) {
       ->check(whole_number(1, 1'000'000))
       ->group("Work")
       ->capture_default_str();
-  command.add_option("--think-ms", o.think_ms, "Time that each layer is used before the next")
+  command
+      .add_option("--think-ms", o.think_ms,
+                  "Time that each unit (a layer, an expert) is used before the next")
       ->type_name("MS")
       ->group("Work")
       ->capture_default_str();

@@ -12,6 +12,7 @@
 
 #include "contract/engine_under_test.h"
 #include "support/captured_log.h"
+#include "support/child_process.h"
 #include "sys/process.h"
 
 namespace spillway::io {
@@ -338,7 +339,7 @@ TEST_P(EngineContract, AForkedChildIsRefusedAndLeavesTheParentAlone) {
   const PageMemory memory(4096);
   Request request;
   fill(request, Op::write, 0, memory.data(), 4096);
-  const pid_t child = ::fork();
+  const pid_t child = fork_beside_threads();
   ASSERT_GE(child, 0);
   if (child == 0) {
     int wrong = 0;

@@ -33,7 +33,7 @@ TEST(ForkJobTest, TheChildAllocatesWritesAndExitsAndTheParentEndsBitEqual) {
     int slices = 0;
     job.step(2, [&](const Slice&) {
       ++slices;
-      const pid_t child = ::fork();
+      const pid_t child = fork_beside_threads();
       if (child == 0) {
         std::vector<std::string> mine;
         for (int i = 0; i < 1000; ++i) mine.emplace_back(1000, static_cast<char>('a' + i % 26));

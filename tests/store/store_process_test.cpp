@@ -255,7 +255,7 @@ TEST(StoreProcessTest, ExitInAForkedChild) {
   shared = &store;
   const SectionId id = store.reserve(Sizes{4096}, 1, 1);
   ASSERT_TRUE(write(store, id, 1));
-  const pid_t child = ::fork();
+  const pid_t child = fork_beside_threads();
   if (child == 0) {
     shared->~Store();
     ::_exit(0);

@@ -67,7 +67,7 @@ TEST_P(ForkTest, TheChildIsRefusedAndTheStepEndsRight) {
     EXPECT_TRUE(child.clean()) << child.status;
     EXPECT_EQ(child.said, "") << "not refused in the child";
 
-    const pid_t leaves = ::fork();  // with all destructors of its statics
+    const pid_t leaves = fork_beside_threads();  // with all destructors of its statics
     if (leaves == 0) std::exit(0);
     int status = -1;
     ::waitpid(leaves, &status, 0);

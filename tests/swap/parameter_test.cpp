@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -15,6 +14,7 @@
 
 #include "support/twin.h"
 #include "swap/parameter_fixture.h"
+#include "sys/limits.h"
 
 namespace spillway::test {
 namespace {
@@ -598,13 +598,8 @@ TEST(ParameterBudgetTest, BothBudgetsAreAllThatTheProcessGrowsBy) {
   GTEST_SKIP() << "sanitizers keep shadows of the memory";
 #endif
   constexpr std::int64_t MiB = 1024 * 1024, pool = 8 * MiB, cache = 16 * MiB, slack = 6 * MiB;
-  const auto resident = [] {
-    std::int64_t pages = 0, ignored = 0;
-    std::ifstream("/proc/self/statm") >> ignored >> pages;
-    return pages * 4096;
-  };
   const Scratch scratch;
-  const std::int64_t before = resident();
+  const std::int64_t before = sys::resident_bytes();
   Context context(parameter_config(OffloadDevice::nvme, scratch.path(), 4, pool / 4, cache / 4));
   ParameterSwapper swapper(context);
   std::vector<ParamId> ids;
@@ -617,7 +612,7 @@ TEST(ParameterBudgetTest, BothBudgetsAreAllThatTheProcessGrowsBy) {
   for (int pass = 0; pass < 3; ++pass) {
     swapper.begin_pass("all");
     for (const ParamId id : ids) EXPECT_EQ(swapper.fetch(id).as<const float>()[9], 1.0f);
-    EXPECT_LE(resident() - before, pool + cache + slack) << "pass " << pass;
+    EXPECT_LE(sys::resident_bytes() - before, pool + cache + slack) << "pass " << pass;
   }
   EXPECT_GE(swapper.stats().cached_bytes, cache - MiB);
 }

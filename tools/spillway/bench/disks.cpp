@@ -13,7 +13,8 @@
 namespace spillway::tool {
 
 std::string above_counters(std::int64_t bytes_read, std::int64_t bytes_written,
-                           const DeviceCounters& moved) {
+                           const std::optional<DeviceCounters>& moved) {
+  if (!moved) return {};
   const auto above = [](std::int64_t claimed, std::int64_t counted) {
     return static_cast<double>(claimed) > static_cast<double>(counted) * (1 + counter_slack_share) +
                                               static_cast<double>(counter_slack_bytes);
@@ -22,9 +23,9 @@ std::string above_counters(std::int64_t bytes_read, std::int64_t bytes_written,
     return fmt::format("{} bytes seem to have been {}, but the disks moved only {}", claimed, what,
                        counted);
   };
-  if (above(bytes_read, moved.read_bytes)) return line("read", bytes_read, moved.read_bytes);
-  if (above(bytes_written, moved.written_bytes))
-    return line("written", bytes_written, moved.written_bytes);
+  if (above(bytes_read, moved->read_bytes)) return line("read", bytes_read, moved->read_bytes);
+  if (above(bytes_written, moved->written_bytes))
+    return line("written", bytes_written, moved->written_bytes);
   return {};
 }
 

@@ -14,9 +14,9 @@ namespace spillway::tool {
 /// Of the disks' counters more than that may be missing, for they lag.
 inline constexpr double counter_slack_share = 0.01;
 inline constexpr std::int64_t counter_slack_bytes = 1024 * 1024;
-/// What is wrong with a claim of that many bytes; empty: nothing.
+/// What is wrong with a claim of that many bytes; empty: nothing, or nobody counts.
 std::string above_counters(std::int64_t bytes_read, std::int64_t bytes_written,
-                           const DeviceCounters& moved);
+                           const std::optional<DeviceCounters>& moved);
 
 /// Refuses what the file systems of some places cannot hold together, before anything is written.
 /// `what`: "the state of 3 variants". Throws Error: no_space.

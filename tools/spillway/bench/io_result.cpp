@@ -27,9 +27,7 @@ tool::Spread over(std::size_t rounds, Value value) {
 
 }  // namespace
 
-std::string Run::doubt() const {
-  return moved ? tool::above_counters(bytes_read, bytes_written, *moved) : std::string();
-}
+std::string Run::doubt() const { return tool::above_counters(bytes_read, bytes_written, moved); }
 
 bool Report::direct() const {
   return std::ranges::all_of(paths, [](const PathStats& path) { return path.direct_io; });

@@ -69,9 +69,9 @@ void LoadWorker::wait_ready(const std::function<void(std::int64_t bytes)>& on_fi
     const Message message = next();
     if (message.key == "filled") on_filled(message.value);
     if (message.key != "ready") continue;
-    message.value.at("files").get_to(file_names_);
     message.value.at("bytes_per_file").get_to(bytes_per_file_);
     for (const json& path : message.value.at("paths")) paths_.push_back(path_in(path));
+    for (const PathStats& path : paths_) file_names_.push_back(path.data_file);
     return;
   }
 }

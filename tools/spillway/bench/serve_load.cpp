@@ -66,9 +66,7 @@ class LoadServer {
     }});
     json paths = json::array();
     for (const PathStats& path : load.paths()) paths.push_back(path_message(path));
-    say("ready", {{"files", load.file_names()},
-                  {"bytes_per_file", load.bytes_per_file()},
-                  {"paths", paths}});
+    say("ready", {{"bytes_per_file", load.bytes_per_file()}, {"paths", paths}});
   }
 
   void one_run(PathLoad& load, const json& wish) {

@@ -204,15 +204,11 @@ class Bench {
   CeilingRate ceiling_of(std::size_t v) {
     if (!ceiling_->measured()) return {};
     const auto before = disks_->counters();
-    if (ceiling_->overwrites()) states_[v].whole = false;  // from its first write on
     const auto run = ceiling_->measure(runs_[v]->paths(), std::max(options_.seconds, 0.05));
-    if (!run) {
-      states_[v].whole = true;
-      return {};
-    }
-    const auto moved = disks_->moved_since(before);
-    return {run->rate, moved ? tool::above_counters(run->read_bytes, run->written_bytes, *moved)
-                             : std::string()};
+    if (!run) return {};
+    if (ceiling_->overwrites()) states_[v].whole = false;
+    return {run->rate,
+            tool::above_counters(run->read_bytes, run->written_bytes, disks_->moved_since(before))};
   }
 
   // The ceiling before and after each turn, for disks change their speed; another variant is first

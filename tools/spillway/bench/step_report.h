@@ -27,9 +27,7 @@ struct Turn {
   double first_seconds = 0;       ///< the step of the first variant, in the same round
 
   /// Why no rate can be told: the disks moved less. Empty where they did not, or do not count.
-  std::string doubt() const {
-    return moved ? tool::above_counters(bytes_read, bytes_written, *moved) : std::string();
-  }
+  std::string doubt() const { return tool::above_counters(bytes_read, bytes_written, moved); }
   std::optional<double> io_seconds() const {
     if (step.bytes() == 0) return 0;
     if (!ceiling) return std::nullopt;

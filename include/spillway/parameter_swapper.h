@@ -137,7 +137,8 @@ class Lease {
   /// polled by later calls on the swapper, on their threads. For read leases (else: commit first;
   /// throws Error invalid_argument).
   void release_after(Fence fence) &&;
-  /// Throws Error unsupported without the driver, io_error if it refuses.
+  /// Throws Error unsupported, which says why, without the driver and where it refuses; the lease
+  /// is as it was then.
   void release_after(CudaStream stream) &&;
 
  private:
@@ -185,9 +186,9 @@ enum class Residence {
 ///
 /// Two budgets, both hard: a CPU cache of `max_in_cpu` elements, and a pinned pool of
 /// `buffer_count * buffer_size` bytes for what the cache does not hold and for leases that change
-/// bytes. A parameter, or all of a unit that is not in memory, may be as large as the pool; what
-/// is larger is served only where the cache happens to hold enough of it, so give the pool room for
-/// the largest unit.
+/// bytes. A parameter, or all of a unit that is not in memory, may be as large as the pool. Larger
+/// ones can be read if the cache has room for the rest, whole parameters of it, whatever it has to
+/// drop for that; to change them take ranges, or give the pool room for the largest unit.
 ///
 /// The order in which a pass uses its parameters is learned under the pass's name. From the second
 /// time on reading ahead follows it, as far as the budgets allow, and the cache evicts what is
@@ -224,9 +225,10 @@ class ParameterSwapper {
   void seal();
 
   /// Waits until the range can be had, and reads what is not in memory.
-  /// Throws Error: does_not_fit (needs more than the whole pool; with the smallest setting that
-  /// works), timeout (with the holders and the largest free run), io_error, corrupt, no_space (a
-  /// write that failed holds the memory), invalid_argument (unknown id, range outside).
+  /// Throws Error: does_not_fit (needs more than the whole pool, and the cache cannot take the
+  /// rest; with the smallest setting that works), timeout (with the holders and the largest free
+  /// run), io_error, corrupt, no_space (a write that failed holds the memory), invalid_argument
+  /// (unknown id, range outside).
   Lease fetch(ParamId param, Access access = Access::read, Range range = {});
   /// All parameters of the unit, or nothing: one claim on the budget.
   Lease fetch(UnitId unit, Access access = Access::read);

@@ -54,7 +54,7 @@ struct ParameterStats {
   std::int64_t evictions = 0;           ///< from the cache
   std::int64_t moves = 0;               ///< cached parameters moved to make a run
   std::int64_t write_retries = 0;       ///< writes that failed once and were tried again
-  std::int64_t unwritten_bytes = 0;     ///< newest bytes that memory alone holds now
+  std::int64_t unwritten_bytes = 0;     ///< committed bytes whose writing has not ended
   std::int64_t cached_elements = 0;     ///< charged to max_in_cpu now
   std::int64_t peak_cached_elements = 0;
   std::int64_t cached_bytes = 0;  ///< of the cache's memory in use now

@@ -60,16 +60,16 @@ void Cache::unpin(TensorId id) {
   offer(id);
 }
 
-Verdict Cache::reserve_ahead(TensorId id, Time when) {
+// `after`: it is worth its next use from then on.
+Verdict Cache::decide(TensorId id, Time after, bool at_any_price) {
   Entry& entry = at(id);
   SPILLWAY_CHECK(entry.state == State::absent, "room is reserved once, for what is not resident");
   const std::uint32_t number = free_reservation();
   Reservation& reservation = reservations_[number];
   const std::int64_t room = cap_ - used_ - claimed_;
-  const Time after = when == 0 ? 0 : when + 1;
   bool enough = false;
   try {
-    enough = gather_victims(id, after, room, reservation.victims);
+    enough = gather_victims(id, after, at_any_price, room, reservation.victims);
   } catch (...) {
     spare(std::numeric_limits<std::int64_t>::max(), reservation.victims);
     free_reservations_.push_back(number);
@@ -202,11 +202,11 @@ void Cache::reorder_if_needed() {
 
 // Takes victims out of the heap until there is room; false, with the heap as it was, where the
 // tensor is not worth it.
-bool Cache::gather_victims(TensorId id, Time after, std::int64_t room,
+bool Cache::gather_victims(TensorId id, Time after, bool at_any_price, std::int64_t room,
                            std::vector<TensorId>& victims) {
   const Entry& entry = at(id);
   if (entry.elements > room + evictable_) return false;
-  const bool at_any_price = entry.keep || !forecast_.known();
+  at_any_price = at_any_price || entry.keep || !forecast_.known();
   const Time next_use = forecast_.next_use(id, after);
   while (room < entry.elements && (at_any_price || heap_.top_priority() > next_use)) {
     const TensorId victim = heap_.top();

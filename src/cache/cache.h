@@ -78,11 +78,14 @@ class Cache {
 
   /// Decides about a tensor that is not resident, for the access just reported. If it is
   /// admitted: drop the victims, then commit or cancel.
-  Verdict reserve(TensorId id) { return reserve_ahead(id, 0); }
+  Verdict reserve(TensorId id) { return decide(id, 0, false); }
+  /// The same for one that must come in, whatever that is worth: refused only where too much is
+  /// pinned or kept.
+  Verdict reserve_at_any_price(TensorId id) { return decide(id, 0, true); }
   /// The same for an access to come at `when` (from next_missing). It is admitted only if it is
   /// worth keeping also after that use: a tensor read ahead that will be refused then must not
   /// displace anything now. So what is refused here is read ahead into memory of the caller's.
-  Verdict reserve_ahead(TensorId id, Time when);
+  Verdict reserve_ahead(TensorId id, Time when) { return decide(id, when + 1, false); }
   /// Whether the room reserved for it is still promised: ask before dropping a victim that had to
   /// be written first.
   bool promised(TensorId id) const;
@@ -137,7 +140,9 @@ class Cache {
   bool evictable(TensorId id) const;
   void offer(TensorId id);
   void reorder_if_needed();
-  bool gather_victims(TensorId id, Time after, std::int64_t room, std::vector<TensorId>& victims);
+  Verdict decide(TensorId id, Time after, bool at_any_price);
+  bool gather_victims(TensorId id, Time after, bool at_any_price, std::int64_t room,
+                      std::vector<TensorId>& victims);
   void spare(std::int64_t surplus, std::vector<TensorId>& victims);
   std::uint32_t free_reservation();
   void update_claim(Reservation& reservation);

@@ -152,6 +152,7 @@ int Parameters::prefetch(std::span<const UnitId> wanted) {
   for (const UnitId id : wanted) {
     bool all_of_it = true;
     for (const std::uint32_t index : unit(id).tensors) {
+      if (!tensors_[index].live) continue;
       const bool taken = queue_.empty() ? prefetch_whole(tensors_[index])
                                         : here_or_coming(tensors_[index], all(tensors_[index]));
       if (!taken) ++stats_.prefetches_dropped;

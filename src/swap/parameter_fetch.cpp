@@ -109,7 +109,8 @@ Hold* Parameters::unit_hold(UnitId id, Access access) {
   try {
     hold->parts.reserve(wanted.tensors.size());
     for (const std::uint32_t index : wanted.tensors)
-      add_part(*hold, tensors_[index], {0, tensors_[index].elements});
+      if (Tensor& member = tensors_[index]; member.live)
+        add_part(*hold, member, {0, member.elements});
   } catch (...) {
     free_hold(*hold);
     throw;
@@ -226,14 +227,7 @@ bool Parameters::must_wait_for_write(Request& request) {
                                (!needs_old(part) || copy->blocks.covers(part.blocks))
                          : copy->blocks.covers(part.blocks))
         continue;
-      if (copy->failed) {
-        // Each is tried again once: the others may have failed when the disk was ill.
-        if (request.number == 0) request.number = ++last_number_;
-        if (copy->retried_in == request.number) throw_write_error(*copy);
-        copy->retried_in = request.number;
-        copy->attempts = 0;
-        start_write(*copy);
-      }
+      if (copy->failed) retry_or_throw(request, *copy);
       wait = true;
     }
     if (wait) return true;
@@ -301,7 +295,85 @@ Parameters::Step Parameters::attempt(Request& request) {
         }
       }
     }
+  if (request.whole && hold.access == Access::read) {
+    const Step step = relieve_pool(request);
+    if (step != Step::taken) return step;
+  }
   return claim(request);
+}
+
+// What is too large for the pool alone is served as long as the cache can take the rest, whatever
+// else that holds. In turn: of two such fetches each might wait for what the other has.
+Parameters::Step Parameters::relieve_pool(Request& request) {
+  Hold& hold = *request.hold;
+  std::int64_t rest = 0;  // [bytes] that the cache does not hold
+  for (const Part& part : hold.parts)
+    if (part.shared == nullptr) rest += footprint(*part.tensor, part.blocks);
+  if (rest == 0 || pool_ == nullptr || rest <= pool_->budget_bytes()) return Step::taken;
+  if (!choose_for_cache(hold, rest)) throw_does_not_fit(request, rest);
+  if (!mine(request)) return Step::memory;
+  for (Part& part : hold.parts) {
+    if (!part.must) continue;
+    Copy* const newest = covering(part);
+    if (newest != nullptr && newest->newer()) {  // the cache reads it from the store
+      if (newest->failed) retry_or_throw(request, *newest);
+      return Step::io;
+    }
+    switch (admit(*part.tensor, 0, Price::any)) {
+      case Admission::refused:
+        if (alone()) throw_does_not_fit(request, rest);
+        return Step::memory;
+      case Admission::cleaning: return Step::memory;
+      case Admission::in: {
+        use(*part.tensor->cached);
+        part.shared = part.tensor->cached;
+        part.must = false;
+        start_reads(std::span(&part.shared, 1), io::Service::demand);
+        break;
+      }
+    }
+  }
+  return Step::taken;
+}
+
+// Marks what the cache must take for the pool to hold the rest: the largest first, or, where that
+// leaves too much, the smallest. False: neither does.
+bool Parameters::choose_for_cache(Hold& hold, std::int64_t rest) {
+  std::int64_t room = cache_.cap();
+  for_cache_.clear();
+  for (Part& part : hold.parts) {
+    part.must = false;
+    if (part.shared != nullptr)
+      room -= part.tensor->elements;
+    else if (!part.blocks.empty())
+      for_cache_.push_back(&part);
+  }
+  std::stable_sort(for_cache_.begin(), for_cache_.end(), [](const Part* a, const Part* b) {
+    return a->tensor->elements > b->tensor->elements;
+  });
+  for (int order = 0; order < 2; ++order) {
+    std::int64_t room_left = room, beyond = rest - pool_->budget_bytes();
+    for (Part* part : for_cache_) {
+      part->must = beyond > 0 && part->tensor->elements <= room_left;
+      if (!part->must) continue;
+      room_left -= part->tensor->elements;
+      beyond -= footprint(*part->tensor, part->blocks);
+    }
+    if (beyond <= 0) return true;
+    std::reverse(for_cache_.begin(), for_cache_.end());
+  }
+  return false;
+}
+
+// Nobody else has or moves anything: what is not possible now never will be.
+bool Parameters::alone() const {
+  return holds_out_ == 1 && trips_under_way_ == 0 && failed_copy() == nullptr;
+}
+
+// So that who waits keeps nobody else waiting. What is still here next time is found again.
+void Parameters::let_cached_go(Hold& hold) noexcept {
+  for (Part& part : hold.parts)
+    if (part.shared != nullptr) unuse(*std::exchange(part.shared, nullptr));
 }
 
 // Whether the lease needs what its blocks held before.
@@ -412,10 +484,10 @@ void Parameters::take(Request& request) noexcept {
     tensor.parts = &part;
     part.linked = true;
     if (part.blocks.empty()) continue;
-    if (part.shared != nullptr) part.shared->ahead = false;
+    if (part.shared != nullptr) end_ahead(*part.shared);
     if (part.found != nullptr) {
       request.joined = request.joined || part.found->coming();
-      part.found->ahead = false;
+      end_ahead(*part.found);
       part.found->run->last_use = ++uses_;
       part.found->run->wanted = false;
     }
@@ -459,18 +531,18 @@ void Parameters::take(Request& request) noexcept {
 // Some blocks of a copy are going to be old: it keeps what lies behind them, else what lies before.
 // So a tensor that is changed piece by piece is read once. False: nothing is left, or it is in use
 // (by more than `users`), or has something to be written.
-bool Parameters::keep_rest(Copy& copy, const Blocks& old, int users) const {
+bool Parameters::keep_rest(Copy& copy, const Blocks& old, int users) noexcept {
   if (copy.users > users || copy.coming() || copy.error || copy.newer()) return false;
   if (old.last < copy.blocks.last) {
     copy.data = at(copy, old.last);
     copy.blocks.first = old.last;
-    return true;
-  }
-  if (copy.blocks.first < old.first) {
+  } else if (copy.blocks.first < old.first) {
     copy.blocks.last = old.first;
-    return true;
+  } else {
+    return false;
   }
-  return false;
+  count_ahead(copy);
+  return true;
 }
 
 // What others have read of these blocks is about to be old.
@@ -701,7 +773,7 @@ void Parameters::commit(Hold& hold) {
     }
     Copy& copy = *std::exchange(part.own, nullptr);
     copy.checked = true;
-    copy.dirty = copy.blocks;
+    set_dirty(copy, copy.blocks);
     copy.attempts = 0;
     link(copy);
     start_write(copy);
@@ -728,11 +800,12 @@ void Parameters::end_change(Part& part) noexcept {
   if (!part.late) {
     --copy.changing;
     copy.checked = true;
-    copy.dirty = copy.dirty.hull(part.blocks);
+    set_dirty(copy, copy.dirty.hull(part.blocks));
     if (copy.queued && copy.changing == 0) start_write(copy);
     return;
   }
   Copy& own = *std::exchange(part.own, nullptr);
+  set_dirty(own, own.blocks);
   own.next = copy.late;
   copy.late = &own;
   if (!copy.writing) take_late(copy);
@@ -746,7 +819,8 @@ void Parameters::take_late(Copy& copy) noexcept {
     std::memcpy(at(copy, own.blocks.first), own.data,
                 static_cast<std::size_t>(footprint(*copy.tensor, own.blocks)));
     copy.checked = true;
-    copy.dirty = copy.dirty.hull(own.blocks);
+    set_dirty(copy, copy.dirty.hull(own.blocks));
+    set_dirty(own, {});
     own.gone = true;
     unuse(own);
   }
@@ -764,8 +838,9 @@ void Parameters::supersede(Part& part) noexcept {
     if (keep_rest(*copy, part.blocks, copy == part.shared ? 1 : 0)) continue;
     copy->gone = true;
     if (copy->queued || copy->failed) {
-      copy->queued = copy->failed = false;
-      copy->dirty = {};
+      copy->queued = false;
+      set_failed(*copy, false);
+      set_dirty(*copy, {});
       unuse(*copy);
     } else if (copy->users == 0) {
       free_copy(*copy);
@@ -853,6 +928,7 @@ void Parameters::wait_for(Lock& lock, Request& request, Step why) {
   } else {
     leave_queue(request);  // what it waits for now may depend on those behind it
   }
+  if (why == Step::lease || (why == Step::memory && !mine(request))) let_cached_go(*request.hold);
   double& stall = why == Step::lease    ? stats_.stall_lease_seconds
                   : why == Step::memory ? stats_.stall_memory_seconds
                                         : stats_.stall_read_seconds;

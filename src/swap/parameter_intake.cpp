@@ -58,29 +58,32 @@ ReadInto Parameters::read_into(ParamId id, std::span<std::byte> to, Range range)
 }
 
 // Calls `visit(bytes, first)` for the range, one lease after the other; `first` is the first
-// element of each, from the range's on. `counts`: they are uses in the order of a pass.
+// element of each, from the range's on. `counts`: they are uses in the order of a pass. What is in
+// memory is taken at once; it may be larger than the pool, and go before the lease has it.
 template <typename Visit>
 void Parameters::for_each_part(ParamId id, const Range& range, bool counts, Visit visit) {
-  std::int64_t step = range.count;
-  {
+  bool in_parts = false;
+  const std::int64_t range_end = range.offset + range.count;
+  for (std::int64_t from = range.offset; from < range_end;) {
     Lock lock(mutex_);
     const Tensor& one = tensor(id);
-    const Blocks blocks{range.offset / block_, blocks_of(range.offset + range.count)};
-    if (!here_or_coming(one, blocks)) step = std::min(step, copy_step(one));
-  }
-  for (std::int64_t done = 0; done < range.count;) {
+    in_parts = in_parts || !here_or_coming(one, {from / block_, blocks_of(range_end)});
     // Parts end on blocks, so that none is read twice.
-    const std::int64_t from = range.offset + done;
     const std::int64_t end =
-        std::min(range.offset + range.count, step >= range.count ? range.offset + range.count
-                                                                 : align_down(from + step, block_));
-    Lock lock(mutex_);
+        in_parts ? std::min(range_end, align_down(from + copy_step(one), block_)) : range_end;
     Request request = request_for(id, Access::read, {from, end - from});
     request.whole = request.whole && counts;
-    const Lease lease = fetch(lock, request);
+    Lease lease;
+    try {
+      lease = fetch(lock, request);
+    } catch (const Error& error) {
+      if (in_parts || error.code() != Errc::does_not_fit) throw;
+      in_parts = true;
+      continue;
+    }
     lock.unlock();
-    visit(lease.tensors()[0].raw(), done);
-    done += end - from;
+    visit(lease.tensors()[0].raw(), from - range.offset);
+    from = end;
   }
 }
 

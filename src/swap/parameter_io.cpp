@@ -95,7 +95,10 @@ void Parameters::start_reads(std::span<Copy* const> copies, io::Service service)
     depart(copies.subspan(i, end - i), address(first), first.data, bytes, service);
     i = end;
   }
-  for (Copy* copy : copies) unuse(*copy);
+  for (Copy* copy : copies) {
+    if (!copy->coming()) count_ahead(*copy);
+    unuse(*copy);
+  }
 }
 
 // A read that cannot even be submitted is one that has failed.
@@ -148,6 +151,7 @@ void Parameters::arrive(Trip& trip, const Error* error) noexcept {
       copy->error = *error;
       if (copy->run != nullptr) unlink(*copy);  // nobody else is to find it
     }
+    if (!copy->coming()) count_ahead(*copy);
     unuse(*copy);
   }
   end_trip(trip);
@@ -179,11 +183,12 @@ void Parameters::start_write(Copy& copy) noexcept {
   if (copy.changing > 0 || (copy.run != nullptr && older_write(copy))) {
     if (!copy.queued && !copy.failed) use(copy);
     copy.queued = true;
-    copy.failed = false;
+    set_failed(copy, false);
     return;
   }
   if (!copy.queued && !copy.failed) use(copy);
-  copy.queued = copy.failed = false;  // the use that they had is the write's now
+  copy.queued = false;  // the use that they had is the write's now
+  set_failed(copy, false);
   copy.writing = true;
   ++copy.attempts;
   Trip* trip = nullptr;
@@ -191,16 +196,18 @@ void Parameters::start_write(Copy& copy) noexcept {
     trip = &new_trip();
     trip->copies.push_back(&copy);
     trip->blocks = copy.dirty;
-    copy.dirty = {};
+    stats_.unwritten_bytes += bytes(tensor, trip->blocks);  // until it has ended
+    set_dirty(copy, {});
     trip->movement.start(io::Op::write, tensor.address + trip->blocks.first * block_bytes(tensor),
                          at(copy, trip->blocks.first), footprint(tensor, trip->blocks),
                          io::Service::write, write_done, trip);
   } catch (...) {
     copy.error = current_error(no_memory_);
     copy.writing = false;
-    copy.failed = true;
+    set_failed(copy, true);
     if (trip != nullptr) {
-      copy.dirty = copy.dirty.hull(trip->blocks);
+      stats_.unwritten_bytes -= bytes(tensor, trip->blocks);
+      set_dirty(copy, copy.dirty.hull(trip->blocks));
       end_trip(*trip);
     }
     moved_.notify_all();
@@ -215,6 +222,7 @@ void Parameters::write_done(store::Movement& movement, void* context) {
   Tensor& tensor = *copy.tensor;
   const Blocks blocks = trip.blocks;
   copy.writing = false;
+  self.stats_.unwritten_bytes -= self.bytes(tensor, blocks);
   self.end_trip(trip);
   self.take_late(copy);
   if (movement.ok()) {
@@ -226,9 +234,9 @@ void Parameters::write_done(store::Movement& movement, void* context) {
   } else if (copy.gone) {
     self.unuse(copy);
   } else {
-    copy.dirty = copy.dirty.hull(blocks);
+    self.set_dirty(copy, copy.dirty.hull(blocks));
     copy.error = self.error_of(movement);
-    copy.failed = true;  // keeps the use
+    self.set_failed(copy, true);  // keeps the use
     if (copy.attempts < write_attempts) {
       ++self.stats_.write_retries;
       self.start_write(copy);
@@ -245,7 +253,7 @@ void Parameters::write_queued(Tensor& tensor) noexcept {
     if (!copy->queued) continue;
     if (copy->gone) {
       copy->queued = false;
-      copy->dirty = {};
+      set_dirty(*copy, {});
       unuse(*copy);
     } else {
       start_write(*copy);
@@ -256,6 +264,7 @@ void Parameters::write_queued(Tensor& tensor) noexcept {
 // Calls `visit` for every copy whose last write failed.
 template <typename Visit>
 void Parameters::for_each_failed(Visit visit) const {
+  if (failed_ == 0) return;
   for (const auto& copy : copies_)
     if (copy->failed && !copy->gone) visit(*copy);
 }
@@ -271,6 +280,16 @@ const Copy* Parameters::failed_copy() const {
   const Copy* failed = nullptr;
   for_each_failed([&](const Copy& copy) { failed = &copy; });
   return failed;
+}
+
+// A fetch finds a failed write in its way. Each is tried again once for it: the others may have
+// failed when the disk was ill.
+void Parameters::retry_or_throw(Request& request, Copy& copy) {
+  if (request.number == 0) request.number = ++last_number_;
+  if (copy.retried_in == request.number) throw_write_error(copy);
+  copy.retried_in = request.number;
+  copy.attempts = 0;
+  start_write(copy);
 }
 
 void Parameters::throw_write_error(const Copy& copy) const {

@@ -60,8 +60,8 @@ void Parameters::seal_table() {
       claim.cache_bytes += more_cache;
     } else {
       take_spare_homes();
-      for (const Tensor& tensor : tensors_)
-        if (needs_home(tensor)) homes += footprint(tensor, all(tensor));
+      for (const std::uint32_t index : homeless_)
+        if (needs_home(index)) homes += footprint(tensors_[index], all(tensors_[index]));
       claim.resident_bytes += homes;
       if (pool_ != nullptr) claim.pool_bytes = pool_budget();
     }
@@ -106,19 +106,25 @@ void Parameters::seal_table() {
   }
   if (volume_ != nullptr) volume_->trim();
   start_checker();
+  {
+    Lock lock(mutex_);
+    homeless_.clear();
+  }
   sealed_.store(true, std::memory_order_release);
 }
 
-bool Parameters::needs_home(const Tensor& tensor) {
-  return tensor.live && tensor.home == nullptr && tensor.elements > 0;
+bool Parameters::needs_home(std::uint32_t index) const {
+  const Tensor& tensor = tensors_[index];
+  return volume_ == nullptr && tensor.live && tensor.home == nullptr && tensor.elements > 0;
 }
 
 // What removed parameters have left serves first, or adding and removing would take ever more.
 // With the mutex.
 void Parameters::take_spare_homes() {
   if (spare_homes_.ranges() == 0) return;
-  for (Tensor& tensor : tensors_) {
-    if (!needs_home(tensor)) continue;
+  for (const std::uint32_t index : homeless_) {
+    if (!needs_home(index)) continue;
+    Tensor& tensor = tensors_[index];
     const std::int64_t need = footprint(tensor, all(tensor));
     const auto spare = spare_homes_.take(need);
     if (!spare) continue;
@@ -138,10 +144,10 @@ void Parameters::make_homes(std::int64_t bytes) {
   PinnedRegion region(bytes, region_options(options_.name + " home", false));
   Lock lock(mutex_);
   std::byte* at = region.data();
-  for (Tensor& tensor : tensors_) {
-    if (!needs_home(tensor)) continue;
-    tensor.home = at;
-    at += footprint(tensor, all(tensor));
+  for (const std::uint32_t index : homeless_) {
+    if (!needs_home(index)) continue;
+    tensors_[index].home = at;
+    at += footprint(tensors_[index], all(tensors_[index]));
   }
   homes_.push_back(std::move(region));
 }
@@ -177,15 +183,16 @@ void Parameters::ensure_pool() {
 
 // Asks the policy, and finds room. `when`: the use that it is for, 0: now. With `in` the tensor
 // has its copy, not read yet; with `cleaning` victims are being written, and it is to ask again.
-Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when) {
+Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when, Price price) {
   if (volume_ == nullptr || cache_.cap() == 0 || tensor.elements > cache_.cap())
     return Admission::refused;
   for (const Part* part = tensor.parts; part != nullptr; part = part->next)
     if (part->exclusive) return Admission::refused;
   spare_copies(1);
   const std::int64_t need = footprint(tensor, all(tensor));
-  const cache::Verdict verdict =
-      when == 0 ? cache_.reserve(tensor.id) : cache_.reserve_ahead(tensor.id, when);
+  const cache::Verdict verdict = price == Price::any ? cache_.reserve_at_any_price(tensor.id)
+                                 : when == 0         ? cache_.reserve(tensor.id)
+                                                     : cache_.reserve_ahead(tensor.id, when);
   if (!verdict.admit) return Admission::refused;
   bool clean = true;
   victims_.clear();
@@ -254,8 +261,7 @@ void Parameters::drop_cached(Copy& copy) {
   cache_.drop(tensor.id);
   // It was passed over because it was here.
   ahead_ = std::min(ahead_, cache_.forecast().next_use(tensor.id));
-  copy = Copy();
-  free_copies_.push_back(&copy);
+  put_back(copy);
 }
 
 // ---- the pool
@@ -436,9 +442,43 @@ void Parameters::free_copy(Copy& copy) noexcept {
   unlink(copy);
   PoolRun* const run = copy.run;
   std::erase(run->members, &copy);
+  put_back(copy);
+  if (run->members.empty()) give(run);
+}
+
+void Parameters::put_back(Copy& copy) noexcept {
+  set_dirty(copy, {});
+  set_failed(copy, false);
+  end_ahead(copy);
   copy = Copy();
   free_copies_.push_back(&copy);
-  if (run->members.empty()) give(run);
+}
+
+// ---- what of copies is counted
+
+void Parameters::set_dirty(Copy& copy, const Blocks& dirty) noexcept {
+  if (dirty == copy.dirty) return;
+  stats_.unwritten_bytes += bytes(*copy.tensor, dirty) - bytes(*copy.tensor, copy.dirty);
+  copy.dirty = dirty;
+}
+
+void Parameters::set_failed(Copy& copy, bool failed) noexcept {
+  failed_ += static_cast<int>(failed) - static_cast<int>(copy.failed);
+  copy.failed = failed;
+}
+
+// It is here, as large as it is now. What was not read ahead does not count.
+void Parameters::count_ahead(Copy& copy) noexcept {
+  if (!copy.ahead) return;
+  const std::int64_t now = footprint(*copy.tensor, copy.blocks);
+  stats_.bytes_read_ahead += now - copy.waiting;
+  copy.waiting = now;
+}
+
+void Parameters::end_ahead(Copy& copy) noexcept {
+  stats_.bytes_read_ahead -= copy.waiting;
+  copy.waiting = 0;
+  copy.ahead = false;
 }
 
 void Parameters::use(Copy& copy) noexcept {

@@ -92,6 +92,7 @@ struct Copy {
   bool checked = false;          // compared with its seals
   bool checking = false;         // a thread is about to
   bool ahead = false;            // read ahead, and no lease has used it yet
+  std::int64_t waiting = 0;      // [bytes] of it in stats.bytes_read_ahead
   bool failed = false;           // its last write did
   bool queued = false;           // its write must wait: for an older one, or for a commit
   bool gone = false;             // superseded or useless: freed when nobody uses it
@@ -124,6 +125,7 @@ struct Part {
   bool exclusive = false;
   bool linked = false;
   bool refused = false;  // by the cache, for this access
+  bool must = false;     // the cache has to take it: the pool cannot
   bool late = false;     // its commit: `shared` is being written
 };
 

@@ -20,6 +20,11 @@ store::Volume* volume_of(House& house) {
                                                                     : nullptr;
 }
 
+// So that the next push_back allocates nothing.
+void reserve_one_more(std::vector<std::uint32_t>& list) {
+  if (list.size() == list.capacity()) list.reserve(std::max<std::size_t>(4, list.size() * 2));
+}
+
 }  // namespace
 
 Parameters::Parameters(std::shared_ptr<House> house, ParameterSwapperOptions options)
@@ -204,8 +209,8 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
     // It may have to be taken back when there is no memory; a place that is cut takes one.
     if (!options.init.empty()) spare_homes_.reserve(2);
     Unit& home = unit(options.unit);
-    if (home.tensors.size() == home.tensors.capacity())
-      home.tensors.reserve(std::max<std::size_t>(4, home.tensors.size() * 2));
+    reserve_one_more(home.tensors);
+    if (volume_ == nullptr) reserve_one_more(homeless_);
     if (volume_ != nullptr && elements > 0) cache_.add(fresh.id, elements, options.keep);
     try {
       tensors_.push_back(std::move(fresh));
@@ -216,6 +221,7 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
     }
     const Tensor& added = tensors_.back();
     home.tensors.push_back(added.id);
+    if (needs_home(added.id)) homeless_.push_back(added.id);
     id = static_cast<ParamId>(added.id);
     elements_ += elements;
     ++live_;
@@ -310,17 +316,17 @@ void Parameters::remove_tensor(ParamId id) {
     }
     if (gone.cached != nullptr) {
       Copy& copy = *gone.cached;
-      copy.dirty = {};
+      set_dirty(copy, {});
       if (copy.failed) {
-        copy.failed = false;
+        set_failed(copy, false);
         copy.error.reset();  // with it, the end of its last use would drop it
         unuse(copy);
       }
       drop_cached(copy);
     }
     if (volume_ != nullptr && gone.elements > 0) cache_.remove(gone.id);
-    std::erase(units_[static_cast<std::size_t>(gone.unit)].tensors, gone.id);
     gone.live = false;
+    leave_unit(gone);
     space = footprint(gone, all(gone));
     address = std::exchange(gone.address, -1);
     gone.many_seals.reset();
@@ -334,6 +340,14 @@ void Parameters::remove_tensor(ParamId id) {
     moved_.notify_all();
   }
   if (address >= 0) volume_->release(address, space);
+}
+
+// It is not live any more.
+void Parameters::leave_unit(const Tensor& tensor) noexcept {
+  Unit& unit = units_[static_cast<std::size_t>(tensor.unit)];
+  if (2 * ++unit.removed < unit.tensors.size()) return;
+  std::erase_if(unit.tensors, [this](std::uint32_t index) { return !tensors_[index].live; });
+  unit.removed = 0;
 }
 
 // ---- small calls
@@ -371,18 +385,6 @@ ParameterStats Parameters::stats() {
     const PoolStats pool = pool_->stats();
     stats.pool_bytes = pool.leased_bytes;
     stats.peak_pool_bytes = pool.peak_bytes;
-  }
-  for (const Tensor& tensor : tensors_) {
-    const auto count = [&](const Copy& copy) {
-      if (!copy.dirty.empty()) stats.unwritten_bytes += bytes(tensor, copy.dirty);
-      if (copy.ahead && !copy.coming()) stats.bytes_read_ahead += footprint(tensor, copy.blocks);
-    };
-    if (tensor.cached != nullptr) {
-      count(*tensor.cached);
-      for (const Copy* late = tensor.cached->late; late != nullptr; late = late->next)
-        stats.unwritten_bytes += bytes(tensor, late->blocks);
-    }
-    for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next) count(*copy);
   }
   MemoryStats& memory = stats.memory;
   const RegionReport& pool = pool_region_.report();

@@ -83,9 +83,11 @@ class Parameters {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  // Those of its tensors that were removed stay in the list until they are as many as the others.
   struct Unit {
     std::string name;
-    std::vector<std::uint32_t> tensors;  // live ones, in the order of add
+    std::vector<std::uint32_t> tensors;  // in the order of add
+    std::size_t removed = 0;             // of them
   };
   // One call of fetch() on its way.
   struct Request {
@@ -100,6 +102,7 @@ class Parameters {
     TimePoint deadline{};      // set when it first waits
   };
   enum class Admission { in, refused, cleaning };
+  enum class Price { worth, any };  // that what a tensor in the cache displaces may have
   // Where in the pool a part's new copy goes. `at` < 0: it needs none.
   struct Place {
     PoolRun* run = nullptr;
@@ -118,12 +121,13 @@ class Parameters {
   void check_range(const Tensor& tensor, Range& range) const;
   void write_initial(ParamId id, std::span<const std::byte> values);
   void remove_tensor(ParamId id);
+  void leave_unit(const Tensor& tensor) noexcept;
   std::int64_t copy_step(const Tensor& tensor) const;
   std::int64_t metadata_bytes() const;
 
   // parameter_memory.cpp: seal, the two budgets
   void seal_table();
-  static bool needs_home(const Tensor& tensor);
+  bool needs_home(std::uint32_t index) const;
   void take_spare_homes();
   void make_homes(std::int64_t bytes);
   void ensure_pool();
@@ -131,7 +135,7 @@ class Parameters {
   RegionOptions region_options(std::string name, bool pool) const;
   PinnedRegion pool_memory() const;
   std::unique_ptr<BufferPool> pool_over(const PinnedRegion& region) const;
-  Admission admit(Tensor& tensor, cache::Time when);
+  Admission admit(Tensor& tensor, cache::Time when, Price price = Price::worth);
   std::byte* cache_room(std::int64_t bytes);
   void drop_cached(Copy& copy);
   PoolRun* free_run(std::int64_t bytes, std::string_view holder, std::size_t copies);
@@ -149,6 +153,11 @@ class Parameters {
   void link(Copy& copy);
   void unlink(Copy& copy) noexcept;
   void free_copy(Copy& copy) noexcept;
+  void put_back(Copy& copy) noexcept;
+  void set_dirty(Copy& copy, const Blocks& dirty) noexcept;
+  void set_failed(Copy& copy, bool failed) noexcept;
+  void count_ahead(Copy& copy) noexcept;
+  void end_ahead(Copy& copy) noexcept;
   void use(Copy& copy) noexcept;
   void unuse(Copy& copy) noexcept;
   void give(PoolRun* run) noexcept;
@@ -188,6 +197,7 @@ class Parameters {
   void for_each_failed(Visit visit) const;
   void retry_failed_writes() noexcept;
   const Copy* failed_copy() const;
+  void retry_or_throw(Request& request, Copy& copy);
   [[noreturn]] void throw_write_error(const Copy& copy) const;
   static void read_done(store::Movement& movement, void* context);
   void arrive(Trip& trip, const Error* error) noexcept;
@@ -223,13 +233,17 @@ class Parameters {
   Step attempt(Request& request);
   Step claim(Request& request);
   Step claim(Request& request, bool newer_only);
+  Step relieve_pool(Request& request);
+  bool choose_for_cache(Hold& hold, std::int64_t rest);
+  bool alone() const;
+  void let_cached_go(Hold& hold) noexcept;
   bool needs_old(const Part& part) const;
   void find_in_pool(Part& part, bool newer_only);
   void forget_found(Hold& hold) noexcept;
   [[noreturn]] void throw_does_not_fit(const Request& request, std::int64_t total) const;
   static std::byte* data_at(const Place& place) { return place.run->memory.data() + place.at; }
   void take(Request& request) noexcept;
-  bool keep_rest(Copy& copy, const Blocks& old, int users) const;
+  bool keep_rest(Copy& copy, const Blocks& old, int users) noexcept;
   void supersede_clean(const Part& part) noexcept;
   std::array<std::int64_t, 2> edges(const Part& part) const;
   void read_edges(const Part& part) noexcept;
@@ -290,12 +304,14 @@ class Parameters {
   mutable std::mutex mutex_;
   std::condition_variable moved_;
   std::deque<Tensor> tensors_;
+  std::vector<std::uint32_t> homeless_;  // added, and not looked at by a seal yet
   std::vector<Unit> units_;
   std::atomic<bool> sealed_{false};
   std::int64_t elements_ = 0, live_ = 0, footprints_ = 0;
   std::int64_t largest_ = 0;  // [bytes] the footprint of the largest parameter that there ever was
   DType widest_ = DType::u8;
   ParameterStats stats_;
+  int failed_ = 0;  // copies whose last write did
 
   cache::Cache cache_;
   cache::Time ahead_ = 0;         // read ahead up to here
@@ -338,6 +354,7 @@ class Parameters {
 
   // Of the attempt or admission at hand, under the mutex; kept for their storage.
   std::vector<Copy*> victims_, reads_;
+  std::vector<Part*> for_cache_;
   std::vector<Place> places_;
   std::vector<std::pair<std::int64_t, std::int64_t>> busy_;  // [bytes] in the pool: at, size
 };

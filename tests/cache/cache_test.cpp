@@ -179,6 +179,26 @@ TEST_F(CacheTest, AReadAheadDoesNotDisplaceWhatTheUseItselfWouldNot) {
   EXPECT_FALSE(cache.reserve_ahead(0, missing->when).admit);
 }
 
+TEST_F(CacheTest, WhatMustComeInDisplacesWhatIsNeededSoonerButNothingPinned) {
+  Simulation simulation({1, 1, 2}, 2);
+  for (int i = 0; i < 3; ++i) simulation.pass("train", {0, 1, 0, 1, 2, 0, 1});
+  Cache& cache = simulation.cache();
+  cache.begin_pass("train");
+  simulation.run({0, 1});
+  EXPECT_FALSE(cache.reserve(2).admit) << "0 and 1 are needed before it";
+  cache.pin(0);
+  EXPECT_FALSE(cache.reserve_at_any_price(2).admit);
+  EXPECT_TRUE(cache.resident(0) && cache.resident(1));
+  cache.unpin(0);
+  const Verdict verdict = cache.reserve_at_any_price(2);
+  ASSERT_TRUE(verdict.admit);
+  EXPECT_EQ(verdict.victims.size(), 2U);
+  cache.drop(0);
+  cache.drop(1);
+  EXPECT_TRUE(cache.commit(2));
+  EXPECT_EQ(cache.used(), 2);
+}
+
 TEST_F(CacheTest, TheFirstAccessOfAForecastCanBeReadAheadToo) {
   Simulation simulation({1, 1, 1}, 1);
   simulation.pass("scan", {0, 1, 2});

@@ -309,6 +309,30 @@ TEST_P(ParameterFaultTest, WhatIsWrittenAgainIsServedMeanwhile) {
   rig.expect_on_disk("on the disk");
 }
 
+// All of it may take longer than the timeout, which is one of no progress.
+TEST(ParameterWriteTest, AFlushMayTakeLongerThanOneWriteMay) {
+  Rig rig(100'000);
+  rig.expect_all("before");
+  ParameterSwapper slow(rig.context, {.name = "slow", .timeout = 2});
+  std::vector<ParamId> ids;
+  for (std::uint64_t i = 0; i < 4; ++i)
+    ids.push_back(slow.add("s" + std::to_string(i), 4096, DType::f32));
+  slow.seal();
+  rig.device->hold();
+  for (std::uint64_t i = 0; i < 4; ++i) put(slow, ids[i], i, 1);
+  EXPECT_EQ(slow.stats().unwritten_bytes, 4 * 4096 * 4) << "those on their way as well";
+  std::thread device([&] {
+    for (int i = 0; i < 4; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(700));
+      rig.device->release(1);
+    }
+  });
+  EXPECT_NO_THROW(slow.flush());
+  device.join();
+  rig.device->release();
+  EXPECT_EQ(slow.stats().unwritten_bytes, 0);
+}
+
 // The device looks at the memory of a write until its end: what is committed meanwhile waits for
 // that, but the commit does not.
 TEST(ParameterWriteTest, ACommitLeavesAWriteAlone) {

@@ -7,13 +7,16 @@
 #include <cstring>
 #include <memory>
 #include <numeric>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/twin.h"
 #include "swap/parameter_fixture.h"
+#include "sys/cuda_driver.h"
 #include "sys/limits.h"
 
 namespace spillway::test {
@@ -285,6 +288,46 @@ TEST_P(ParameterTest, AFencedLeaseKeepsItsBytesUntilTheFenceSaysSo) {
   EXPECT_EQ(copy_of(swapper.fetch(id)), values(1, 0, 10'000, 2));
 }
 
+TEST_P(ParameterTest, WithoutADriverALeaseStaysWhatItWas) {
+  if (sys::cuda_driver().context_current()) GTEST_SKIP() << "there is a driver, with a context";
+  Context context(config());
+  ParameterSwapper swapper(context);
+  const ParamId id = swapper.add("w", 10'000, DType::f32);
+  put(swapper, id, 1, 1);
+  Lease lease = swapper.fetch(id);
+  std::string text;
+  EXPECT_EQ(code_of([&] { std::move(lease).release_after(CudaStream{}); }, &text),
+            Errc::unsupported);
+  EXPECT_NE(text.find("CudaStream"), std::string::npos) << text;
+  ASSERT_TRUE(lease);
+  EXPECT_EQ(copy_of(lease), values(1, 0, 10'000, 1));
+}
+
+TEST_P(ParameterTest, AUnitHasThoseThatAreLeftInTheOrderOfAdd) {
+  Context context(config());
+  ParameterSwapper swapper(context);
+  const UnitId unit = swapper.add_unit("layer");
+  std::mt19937 random(std::random_device{}());
+  std::vector<std::pair<ParamId, std::uint64_t>> left;
+  for (std::uint64_t tag = 0; tag < 60; ++tag) {
+    left.emplace_back(swapper.add("p", 100, DType::f32, {.unit = unit, .tag = tag}), tag);
+    put(swapper, left.back().first, tag, 1);
+    for (int i = 0; i < 2 && tag > 20 && !left.empty() && random() % 3 != 0; ++i) {
+      const auto gone = left.begin() + static_cast<std::ptrdiff_t>(random() % left.size());
+      swapper.remove(gone->first);
+      left.erase(gone);
+    }
+    const Lease lease = swapper.fetch(unit);
+    ASSERT_EQ(lease.tensors().size(), left.size());
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      ASSERT_EQ(lease.tensors()[i].tag, left[i].second);
+      ASSERT_EQ(lease.tensors()[i].as<const float>()[99], value_of(left[i].second, 99, 1));
+    }
+  }
+  EXPECT_EQ(swapper.prefetch(unit), 1);
+  EXPECT_EQ(swapper.stats().parameters, std::ssize(left));
+}
+
 TEST_P(ParameterTest, WhatAFenceHoldsGoesWithItAndMayBeALeaseItself) {
   Context context(config());
   ParameterSwapper swapper(context, {.timeout = 0.05});
@@ -487,7 +530,7 @@ TEST(ParameterBudgetTest, AFullPoolTimesOutWithItsHolders) {
     EXPECT_EQ(code_of([&] { swapper.fetch(b); }, &text), Errc::timeout);
     EXPECT_NE(text.find("holder"), std::string::npos) << text;
     EXPECT_NE(text.find("wants"), std::string::npos) << text;
-    EXPECT_NE(text.find("free"), std::string::npos) << text;
+    EXPECT_NE(text.find("largest free run"), std::string::npos) << text;
     EXPECT_EQ(swapper.prefetch(b), 0);
     EXPECT_EQ(swapper.stats().prefetches_dropped, 1);
     EXPECT_FALSE(swapper.try_fetch(b).has_value());
@@ -543,7 +586,6 @@ TEST(ParameterBudgetTest, TheCapHoldsToTheElement) {
   }
 }
 
-// The bytes of a step with 16-bit copy-out are exact: an overwrite reads nothing.
 // Neither what was read ahead of it, nor what was read together with it.
 TEST(ParameterBudgetTest, ALeaseHoldsNoMoreOfThePoolThanItChanges) {
   const Scratch scratch;

@@ -31,9 +31,10 @@ void Parameters::stop_checker() noexcept {
   if (checker_.joinable()) checker_.join();
 }
 
-// Takes over a trip that has just ended well, if it was ahead of its fetch. With the mutex.
+// Takes over a trip that has just ended well, if it was ahead of its fetch, and is still: who waits
+// for it compares what he needs himself. With the mutex.
 bool Parameters::take_for_check(Trip& trip) noexcept {
-  if (!trip.ahead || checker_stops_ || !checker_.joinable()) return false;
+  if (!trip.ahead || trip.awaited || checker_stops_ || !checker_.joinable()) return false;
   trip.next = nullptr;
   (last_to_check_ != nullptr ? last_to_check_->next : first_to_check_) = &trip;
   last_to_check_ = &trip;

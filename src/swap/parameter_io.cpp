@@ -46,7 +46,7 @@ Trip& Parameters::new_trip() {
   trip.copies.clear();
   trip.blocks = {};
   trip.intake = nullptr;
-  trip.ahead = false;
+  trip.ahead = trip.awaited = false;
   ++trips_under_way_;
   return trip;
 }
@@ -161,8 +161,10 @@ void Parameters::arrive(Trip& trip, const Error* error) noexcept {
 
 void Parameters::promote(const Copy& copy) noexcept {
   for (auto& trip : trips_)
-    if (std::find(trip->copies.begin(), trip->copies.end(), &copy) != trip->copies.end())
+    if (std::find(trip->copies.begin(), trip->copies.end(), &copy) != trip->copies.end()) {
       trip->movement.promote();
+      trip->awaited = true;
+    }
 }
 
 // ---- writing

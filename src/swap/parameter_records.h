@@ -147,6 +147,7 @@ struct Trip {
   std::vector<Copy*> copies;
   Blocks blocks;             // written: of the one copy
   bool ahead = false;        // read before anybody needs it
+  bool awaited = false;      // somebody needs it now
   Intake* intake = nullptr;  // or into the engine's memory
   Trip* next = nullptr;      // in the list of free ones, or of those to be checked
 };

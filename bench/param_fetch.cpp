@@ -120,8 +120,8 @@ std::int64_t resident_bytes() {
 }
 
 // Registered and sealed, with names as checkpoints have them: what a parameter takes in memory of
-// this process, the pool of 8 MiB included, and the time of its add(). One reserves 4 KiB of disk, a
-// million 4 GiB.
+// this process, the pool of 8 MiB included, and the time of its add(). One reserves 4 KiB of disk,
+// a million 4 GiB.
 void Register(benchmark::State& state) {
   const std::int64_t count = tiny() ? 1000 : state.range(0);
   double bytes = 0;

@@ -3,7 +3,8 @@
 // read the same file, the swapper's own: where a file lies on the disk may be worth a tenth.
 //
 //   ratio = bytes read per second by the passes / by fio
-//   over the pool's size = the same, where fio's buffers are together as large as the pool
+//   over the pool's size = the same, where fio's buffers are together as large as the pool, and
+//           over each of --fio-mib
 //   stall = share of a pass in fetch() where each unit is used at least as long as fio would read
 //           the largest of them
 //
@@ -56,13 +57,15 @@ struct Options {
   double think = 1.1;    // times the reading of the largest unit
   bool checksums = true;
   std::string fio_engine;
-  bool tiny = false;  // a test: it runs, and means nothing
+  std::vector<std::int64_t> fio_mib;  // sizes of fio's buffers together, to compare with as well
+  bool tiny = false;                  // a test: it runs, and means nothing
   std::string json_file;
 };
 
 struct Pair {
   double fio_before = 0, fio_after = 0;  // [bytes per second]
   double fio_wide = 0;                   // with buffers as large as the pool
+  std::vector<double> fio_over;          // with buffers as large as each of --fio-mib
   double rate = 0;
   double stall = 0, waiting = 0;  // shares of the passes with thought: in fetch(), for the disk
 
@@ -96,6 +99,8 @@ class Comparison {
     const params::PassFigures read = passes({});
     pair.rate = static_cast<double>(read.bytes_read) / read.seconds;
     pair.fio_wide = fio_->rate_over(pool_bytes_);
+    for (const std::int64_t mib : options_.fio_mib)
+      pair.fio_over.push_back(fio_->rate_over(mib * 1024 * 1024));
     pair.fio_after = fio_->rate();
     const double seconds = options_.think * static_cast<double>(largest_bytes_) / pair.fio_rate();
     const params::PassFigures thought =
@@ -138,11 +143,27 @@ tool::Spread over(const std::vector<Pair>& pairs, Value value) {
   return tool::spread_of(std::move(values));
 }
 
-struct Summary {
-  tool::Spread ratio, ratio_wide, control, rate, fio_rate, fio_wide, stall, waiting;
+// Beside fio with buffers of `mib` together.
+struct Beside {
+  std::int64_t mib = 0;
+  tool::Spread fio_rate, ratio;
 };
 
-Summary summarise(const std::vector<Pair>& pairs) {
+struct Summary {
+  tool::Spread ratio, ratio_wide, control, rate, fio_rate, fio_wide, stall, waiting;
+  std::vector<Beside> besides;
+};
+
+std::vector<Beside> besides(const Options& options, const std::vector<Pair>& pairs) {
+  std::vector<Beside> found;
+  for (std::size_t i = 0; i < options.fio_mib.size(); ++i)
+    found.push_back({.mib = options.fio_mib[i],
+                     .fio_rate = over(pairs, [i](const Pair& p) { return p.fio_over[i] / 1e9; }),
+                     .ratio = over(pairs, [i](const Pair& p) { return p.rate / p.fio_over[i]; })});
+  return found;
+}
+
+Summary summarise(const Options& options, const std::vector<Pair>& pairs) {
   return {.ratio = over(pairs, [](const Pair& p) { return p.ratio(); }),
           .ratio_wide = over(pairs, [](const Pair& p) { return p.ratio_wide(); }),
           .control = over(pairs, [](const Pair& p) { return p.control(); }),
@@ -150,7 +171,8 @@ Summary summarise(const std::vector<Pair>& pairs) {
           .fio_rate = over(pairs, [](const Pair& p) { return p.fio_rate() / 1e9; }),
           .fio_wide = over(pairs, [](const Pair& p) { return p.fio_wide / 1e9; }),
           .stall = over(pairs, [](const Pair& p) { return 100 * p.stall; }),
-          .waiting = over(pairs, [](const Pair& p) { return 100 * p.waiting; })};
+          .waiting = over(pairs, [](const Pair& p) { return 100 * p.waiting; }),
+          .besides = besides(options, pairs)};
 }
 
 void print_summary(const Summary& summary, std::size_t pairs) {
@@ -165,6 +187,10 @@ void print_summary(const Summary& summary, std::size_t pairs) {
   row("fio, reading over the pool's size", summary.fio_wide, "GB/s");
   row("fetches / fio, 8 MiB", summary.ratio, "");
   row("fetches / fio, the pool's size", summary.ratio_wide, "");
+  for (const Beside& beside : summary.besides) {
+    row(fmt::format("fio, reading into {} MiB", beside.mib), beside.fio_rate, "GB/s");
+    row(fmt::format("fetches / fio, {} MiB", beside.mib), beside.ratio, "");
+  }
   row("A/A control, fio / fio", summary.control, "");
   row("in fetch(), with thinking", summary.stall, "% of the pass");
   row("of that waiting for the disk", summary.waiting, "% of the pass");
@@ -186,11 +212,17 @@ void write_json(const std::string& file, const Options& options, const Summary& 
   out["fio_gb_per_second_over_pool_size"] = tool::to_json(summary.fio_wide);
   out["stall_percent"] = tool::to_json(summary.stall);
   out["waiting_percent"] = tool::to_json(summary.waiting);
+  out["fio_over"] = ordered_json::array();
+  for (const Beside& beside : summary.besides)
+    out["fio_over"].push_back({{"mib", beside.mib},
+                               {"gb_per_second", tool::to_json(beside.fio_rate)},
+                               {"ratio", tool::to_json(beside.ratio)}});
   out["pairs"] = ordered_json::array();
   for (const Pair& pair : pairs)
     out["pairs"].push_back({{"fio_before", pair.fio_before},
                             {"fio_after", pair.fio_after},
                             {"fio_over_pool_size", pair.fio_wide},
+                            {"fio_over", pair.fio_over},
                             {"bytes_per_second", pair.rate},
                             {"ratio", pair.ratio()},
                             {"stall", pair.stall},
@@ -242,7 +274,7 @@ int run(const Options& options) {
                pair.ratio(), pair.fio_wide / 1e9, pair.ratio_wide(), 100 * pair.stall,
                100 * pair.waiting);
   }
-  const Summary summary = summarise(pairs);
+  const Summary summary = summarise(options, pairs);
   print_summary(summary, pairs.size());
   if (!options.json_file.empty())
     write_json(options.json_file, options, summary, machine, fio.huge_pages(), pairs);
@@ -266,6 +298,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--nvme-path", options.work.nvme_path, "Where to measure (default: here)");
   app.add_flag_callback("--no-checksums", [&options] { options.checksums = false; });
   app.add_option("--fio-engine", options.fio_engine, "io_uring (the default) or libaio");
+  app.add_option("--fio-mib", options.fio_mib,
+                 "Compare with fio reading into so many MiB as well: 12,16,32")
+      ->delimiter(',')
+      ->check(CLI::Range(8, 1024));
   app.add_option("--json", options.json_file, "Also write everything to this file");
 }
 

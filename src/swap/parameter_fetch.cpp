@@ -321,7 +321,7 @@ Parameters::Step Parameters::relieve_pool(Request& request) {
     }
     switch (admit(*part.tensor, 0, Price::any)) {
       case Admission::refused:
-        if (alone()) throw_does_not_fit(request, rest);
+        if (alone(request)) throw_does_not_fit(request, rest);
         return Step::memory;
       case Admission::cleaning: return Step::memory;
       case Admission::in: {
@@ -365,9 +365,11 @@ bool Parameters::choose_for_cache(Hold& hold, std::int64_t rest) {
   return false;
 }
 
-// Nobody else has or moves anything: what is not possible now never will be.
-bool Parameters::alone() const {
-  return holds_out_ == 1 && trips_under_way_ == 0 && failed_copy() == nullptr;
+// Nobody else has or moves anything, but for those that wait behind it and have nothing: what is
+// not possible now never will be.
+bool Parameters::alone(const Request& request) const {
+  const auto waiting = std::ssize(queue_) + (request.ticket == 0 ? 1 : 0);
+  return holds_out_ == waiting && trips_under_way_ == 0 && failed_copy() == nullptr;
 }
 
 // So that who waits keeps nobody else waiting. What is still here next time is found again.

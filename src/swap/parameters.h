@@ -235,7 +235,7 @@ class Parameters {
   Step claim(Request& request, bool newer_only);
   Step relieve_pool(Request& request);
   bool choose_for_cache(Hold& hold, std::int64_t rest);
-  bool alone() const;
+  bool alone(const Request& request) const;
   void let_cached_go(Hold& hold) noexcept;
   bool needs_old(const Part& part) const;
   void find_in_pool(Part& part, bool newer_only);

@@ -156,9 +156,13 @@ TEST_F(ParameterLargeUnitTest, KeptParametersCanLeaveNoRoomForIt) {
   const UnitId kept = unit(std::vector<std::int64_t>(4, elements), true);
   const UnitId large = unit(std::vector<std::int64_t>(7, elements));
   swapper_.fetch(kept);
-  const auto start = std::chrono::steady_clock::now();
-  EXPECT_EQ(code_of([&] { swapper_.fetch(large); }), Errc::does_not_fit);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10)) << "the timeout";
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20; ++i)
+        EXPECT_EQ(code_of([&] { swapper_.fetch(large); }), Errc::does_not_fit) << "not a timeout";
+    });
+  for (std::thread& thread : threads) thread.join();
   expect_right(swapper_.fetch(kept));
 }
 

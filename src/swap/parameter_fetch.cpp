@@ -372,7 +372,8 @@ bool Parameters::alone(const Request& request) const {
   return holds_out_ == waiting && trips_under_way_ == 0 && failed_copy() == nullptr;
 }
 
-// So that who waits keeps nobody else waiting. What is still here next time is found again.
+// So that nobody who waits keeps others waiting, but for the front of the queue. What is still here
+// next time is found again.
 void Parameters::let_cached_go(Hold& hold) noexcept {
   for (Part& part : hold.parts)
     if (part.shared != nullptr) unuse(*std::exchange(part.shared, nullptr));
@@ -807,7 +808,7 @@ void Parameters::end_change(Part& part) noexcept {
     return;
   }
   Copy& own = *std::exchange(part.own, nullptr);
-  set_dirty(own, own.blocks);
+  stats_.unwritten_bytes += bytes(*own.tensor, own.blocks);  // not dirty: it is never written
   own.next = copy.late;
   copy.late = &own;
   if (!copy.writing) take_late(copy);
@@ -822,7 +823,7 @@ void Parameters::take_late(Copy& copy) noexcept {
                 static_cast<std::size_t>(footprint(*copy.tensor, own.blocks)));
     copy.checked = true;
     set_dirty(copy, copy.dirty.hull(own.blocks));
-    set_dirty(own, {});
+    stats_.unwritten_bytes -= bytes(*own.tensor, own.blocks);
     own.gone = true;
     unuse(own);
   }
@@ -930,7 +931,7 @@ void Parameters::wait_for(Lock& lock, Request& request, Step why) {
   } else {
     leave_queue(request);  // what it waits for now may depend on those behind it
   }
-  if (why == Step::lease || (why == Step::memory && !mine(request))) let_cached_go(*request.hold);
+  if (why != Step::memory || !mine(request)) let_cached_go(*request.hold);
   double& stall = why == Step::lease    ? stats_.stall_lease_seconds
                   : why == Step::memory ? stats_.stall_memory_seconds
                                         : stats_.stall_read_seconds;

@@ -309,6 +309,29 @@ TEST_P(ParameterFaultTest, WhatIsWrittenAgainIsServedMeanwhile) {
   rig.expect_on_disk("on the disk");
 }
 
+// It waits beside the copy that is being written, and is not written itself meanwhile: two writes of
+// the same blocks could end in either order.
+TEST(ParameterWriteTest, WhatIsCommittedDuringAWriteIsNotWrittenBesideIt) {
+  Rig rig(100'000);
+  rig.expect_all("before");
+  put(rig.swapper, rig.ids[1], 1, 2);
+  rig.device->hold();
+  const std::int64_t started = rig.device->started();
+  std::thread first([&] { rig.swapper.flush(); });
+  ASSERT_TRUE(rig.device->wait_started(started + 1));
+  put(rig.swapper, rig.ids[1], 1, rig.versions[1] = 3);
+  std::thread second([&] { rig.swapper.flush(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_EQ(rig.device->started(), started + 1);
+  rig.device->release();
+  first.join();
+  second.join();
+  rig.expect_all("after");
+  rig.on_disk();
+  EXPECT_EQ(rig.swapper.stats().unwritten_bytes, 0);
+  rig.expect_on_disk("on the disk");
+}
+
 // All of it may take longer than the timeout, which is one of no progress.
 TEST(ParameterWriteTest, AFlushMayTakeLongerThanOneWriteMay) {
   Rig rig(100'000);

@@ -309,8 +309,8 @@ TEST_P(ParameterFaultTest, WhatIsWrittenAgainIsServedMeanwhile) {
   rig.expect_on_disk("on the disk");
 }
 
-// It waits beside the copy that is being written, and is not written itself meanwhile: two writes of
-// the same blocks could end in either order.
+// It waits beside the copy that is being written, and is not written itself meanwhile: two writes
+// of the same blocks could end in either order.
 TEST(ParameterWriteTest, WhatIsCommittedDuringAWriteIsNotWrittenBesideIt) {
   Rig rig(100'000);
   rig.expect_all("before");

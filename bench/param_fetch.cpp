@@ -4,15 +4,14 @@
 // The floor beside it is two turns of a mutex that nobody else wants.
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <cstdint>
-#include <fstream>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "scratch_directory.h"
+#include "sys/limits.h"
 #include "traffic.h"
 
 #include "spillway/context.h"
@@ -112,13 +111,6 @@ void TryFetch(benchmark::State& state) {
 }
 BENCHMARK(TryFetch);
 
-std::int64_t resident_bytes() {
-  std::ifstream stream("/proc/self/statm");
-  std::int64_t all = 0, resident = 0;
-  stream >> all >> resident;
-  return resident * ::sysconf(_SC_PAGESIZE);
-}
-
 // Registered and sealed, with names as checkpoints have them: what a parameter takes in memory of
 // this process, the pool of 8 MiB included, and the time of its add(). One reserves 4 KiB of disk,
 // a million 4 GiB.
@@ -127,12 +119,12 @@ void Register(benchmark::State& state) {
   double bytes = 0;
   for (auto _ : state) {
     Context context(cached_config(1024));
-    const std::int64_t before = resident_bytes();
+    const std::int64_t before = sys::resident_bytes();
     ParameterSwapper weights(context);
     for (std::int64_t i = 0; i < count; ++i)
       weights.add(fmt::format("model.layers.{}.weight", i), 1, DType::bf16);
     weights.seal();
-    bytes = static_cast<double>(resident_bytes() - before) / static_cast<double>(count);
+    bytes = static_cast<double>(sys::resident_bytes() - before) / static_cast<double>(count);
   }
   state.counters["rss_bytes_per_tensor"] = bytes;
   state.counters["seconds_per_add"] =

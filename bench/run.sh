@@ -18,7 +18,7 @@ set -euo pipefail
 here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
-command_line="bench/run.sh $*"
+command_line=bench/run.sh  # for the page: without paths, which mean nothing elsewhere
 
 directory=$here out='' page=$root/docs/results/index.html build='' benchmarks=. model=gpt2 rounds=9 seconds=1
 while (($# > 0)); do
@@ -34,6 +34,7 @@ while (($# > 0)); do
     --benchmarks) benchmarks=$2 ;;
     *) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
   esac
+  case $1 in --model | --rounds | --seconds | --benchmarks) command_line+=" $1 $2" ;; esac
   shift 2
 done
 if ! command -v python3 >/dev/null; then

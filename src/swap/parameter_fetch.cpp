@@ -286,13 +286,7 @@ Parameters::Step Parameters::attempt(Request& request) {
       switch (admit(tensor, 0)) {
         case Admission::refused: part.refused = true; break;
         case Admission::cleaning: return Step::memory;
-        case Admission::in: {
-          use(*tensor.cached);
-          part.shared = tensor.cached;
-          Copy* const fresh = tensor.cached;
-          start_reads(std::span(&fresh, 1), io::Service::demand);
-          break;
-        }
+        case Admission::in: take_admitted(part); break;
       }
     }
   if (request.whole && hold.access == Access::read) {
@@ -302,6 +296,13 @@ Parameters::Step Parameters::attempt(Request& request) {
   return claim(request);
 }
 
+// The copy that the cache has just given it, not read yet.
+void Parameters::take_admitted(Part& part) noexcept {
+  part.shared = part.tensor->cached;
+  use(*part.shared);
+  start_reads(std::span(&part.shared, 1), io::Service::demand);
+}
+
 // What is too large for the pool alone is served as long as the cache can take the rest, whatever
 // else that holds. In turn: of two such fetches each might wait for what the other has.
 Parameters::Step Parameters::relieve_pool(Request& request) {
@@ -309,7 +310,7 @@ Parameters::Step Parameters::relieve_pool(Request& request) {
   std::int64_t rest = 0;  // [bytes] that the cache does not hold
   for (const Part& part : hold.parts)
     if (part.shared == nullptr) rest += footprint(*part.tensor, part.blocks);
-  if (rest == 0 || pool_ == nullptr || rest <= pool_->budget_bytes()) return Step::taken;
+  if (pool_ == nullptr || rest <= pool_->budget_bytes()) return Step::taken;
   if (!choose_for_cache(hold, rest)) throw_does_not_fit(request, rest);
   if (!mine(request)) return Step::memory;
   for (Part& part : hold.parts) {
@@ -324,13 +325,7 @@ Parameters::Step Parameters::relieve_pool(Request& request) {
         if (alone(request)) throw_does_not_fit(request, rest);
         return Step::memory;
       case Admission::cleaning: return Step::memory;
-      case Admission::in: {
-        use(*part.tensor->cached);
-        part.shared = part.tensor->cached;
-        part.must = false;
-        start_reads(std::span(&part.shared, 1), io::Service::demand);
-        break;
-      }
+      case Admission::in: take_admitted(part); break;
     }
   }
   return Step::taken;

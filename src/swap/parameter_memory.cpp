@@ -60,8 +60,9 @@ void Parameters::seal_table() {
       claim.cache_bytes += more_cache;
     } else {
       take_spare_homes();
+      std::erase_if(homeless_, [this](std::uint32_t index) { return !needs_home(index); });
       for (const std::uint32_t index : homeless_)
-        if (needs_home(index)) homes += footprint(tensors_[index], all(tensors_[index]));
+        homes += footprint(tensors_[index], all(tensors_[index]));
       claim.resident_bytes += homes;
       if (pool_ != nullptr) claim.pool_bytes = pool_budget();
     }
@@ -145,7 +146,6 @@ void Parameters::make_homes(std::int64_t bytes) {
   Lock lock(mutex_);
   std::byte* at = region.data();
   for (const std::uint32_t index : homeless_) {
-    if (!needs_home(index)) continue;
     tensors_[index].home = at;
     at += footprint(tensors_[index], all(tensors_[index]));
   }

@@ -102,7 +102,7 @@ class Parameters {
     TimePoint deadline{};      // set when it first waits
   };
   enum class Admission { in, refused, cleaning };
-  enum class Price { worth, any };  // that what a tensor in the cache displaces may have
+  enum class Price { worth, any };  // of what a tensor displaces in the cache: less than it, or any
   // Where in the pool a part's new copy goes. `at` < 0: it needs none.
   struct Place {
     PoolRun* run = nullptr;
@@ -233,6 +233,7 @@ class Parameters {
   Step attempt(Request& request);
   Step claim(Request& request);
   Step claim(Request& request, bool newer_only);
+  void take_admitted(Part& part) noexcept;
   Step relieve_pool(Request& request);
   bool choose_for_cache(Hold& hold, std::int64_t rest);
   bool alone(const Request& request) const;

@@ -44,6 +44,11 @@ inline std::vector<float> values(std::uint64_t tag, std::int64_t offset, std::in
   return all;
 }
 
+inline std::vector<float> copy_of(const View& view) {
+  const auto all = view.as<const float>();
+  return {all.begin(), all.end()};
+}
+
 inline std::vector<float> copy_of(const Lease& lease) {
   const auto all = lease.as<const float>();
   return {all.begin(), all.end()};

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <functional>
 #include <optional>
 #include <random>
 #include <string>
@@ -38,10 +37,8 @@ class ParameterLargeUnitTest : public testing::Test {
   }
 
   static void expect_right(const Lease& lease) {
-    for (const View& view : lease.tensors()) {
-      const auto got = view.as<const float>();
-      EXPECT_EQ(std::vector<float>(got.begin(), got.end()), values(view.tag, 0, view.count, 1));
-    }
+    for (const View& view : lease.tensors())
+      EXPECT_EQ(copy_of(view), values(view.tag, 0, view.count, 1));
   }
 
   void expect_within_budgets(std::int64_t cap = 5 * elements) {
@@ -136,8 +133,7 @@ TEST_F(ParameterLargeUnitTest, WhatIsCommittedAndNotWrittenYetIsInIt) {
     put(swapper_, ids_[static_cast<std::size_t>(version % 7)],
         static_cast<std::uint64_t>(version % 7), version);
     const Lease lease = swapper_.fetch(large);
-    const auto got = lease.tensors()[static_cast<std::size_t>(version % 7)].as<const float>();
-    EXPECT_EQ(std::vector<float>(got.begin(), got.end()),
+    EXPECT_EQ(copy_of(lease.tensors()[static_cast<std::size_t>(version % 7)]),
               values(static_cast<std::uint64_t>(version % 7), 0, elements, version));
   }
   expect_within_budgets();

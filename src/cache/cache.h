@@ -106,6 +106,12 @@ class Cache {
 
   std::int64_t cap() const { return cap_; }
   std::int64_t used() const { return used_; }
+  /// [elements] that reserve_at_any_price would find: free, or of what may go.
+  std::int64_t available() const { return cap_ - used_ - claimed_ + evictable_; }
+  /// What would go first; nullopt where nothing may.
+  std::optional<TensorId> least_useful() const {
+    return heap_.empty() ? std::nullopt : std::optional(heap_.top());
+  }
   std::int64_t elements(TensorId id) const { return entries_[id].elements; }
   bool contains(TensorId id) const;
   std::size_t heap_bytes() const;

@@ -64,17 +64,21 @@ std::string Parameters::what(const Request& request) const {
 // ---- the calls
 
 // What was added has its place, and nothing is added without one as long as this is held.
-Parameters::Lock Parameters::lock_sealed() {
+Parameters::Lock Parameters::lock_sealed(Sealed enough) {
   for (;;) {
-    seal();
+    seal(enough);
     poll_fences();
     Lock lock(mutex_);
-    if (sealed_.load(std::memory_order_acquire)) return lock;
+    if (sealed_.load(std::memory_order_acquire) >= enough) return lock;
   }
 }
 
+Parameters::Sealed Parameters::needed_for(Access access) {
+  return access == Access::overwrite ? Sealed::without_cache : Sealed::all;
+}
+
 Lease Parameters::fetch(ParamId id, Access access, Range range) {
-  Lock lock = lock_sealed();
+  Lock lock = lock_sealed(needed_for(access));
   Request request = request_for(id, access, range);
   return fetch(lock, request);
 }
@@ -96,7 +100,7 @@ Parameters::Request Parameters::request_for(ParamId id, Access access, Range ran
 }
 
 Lease Parameters::fetch(UnitId id, Access access) {
-  Lock lock = lock_sealed();
+  Lock lock = lock_sealed(needed_for(access));
   Request request;
   request.whole = true;
   request.hold = unit_hold(id, access);
@@ -277,7 +281,11 @@ Parameters::Step Parameters::attempt(Request& request) {
     use(*tensor.cached);
     part.shared = tensor.cached;
   }
-  if (request.whole && hold.access != Access::overwrite)
+  const std::int64_t missing = too_large_for_pool(request);
+  if (missing > 0) {
+    const Step step = relieve_pool(request, missing);
+    if (step != Step::taken) return step;
+  } else if (request.whole && hold.access != Access::overwrite) {
     for (Part& part : hold.parts) {
       Tensor& tensor = *part.tensor;
       if (part.blocks.empty() || part.shared != nullptr || part.refused ||
@@ -289,9 +297,6 @@ Parameters::Step Parameters::attempt(Request& request) {
         case Admission::in: take_admitted(part); break;
       }
     }
-  if (request.whole && hold.access == Access::read) {
-    const Step step = relieve_pool(request);
-    if (step != Step::taken) return step;
   }
   return claim(request);
 }
@@ -301,70 +306,6 @@ void Parameters::take_admitted(Part& part) noexcept {
   part.shared = part.tensor->cached;
   use(*part.shared);
   start_reads(std::span(&part.shared, 1), io::Service::demand);
-}
-
-// What is too large for the pool alone is served as long as the cache can take the rest, whatever
-// else that holds. In turn: of two such fetches each might wait for what the other has.
-Parameters::Step Parameters::relieve_pool(Request& request) {
-  Hold& hold = *request.hold;
-  std::int64_t rest = 0;  // [bytes] that the cache does not hold
-  for (const Part& part : hold.parts)
-    if (part.shared == nullptr) rest += footprint(*part.tensor, part.blocks);
-  if (pool_ == nullptr || rest <= pool_->budget_bytes()) return Step::taken;
-  if (!choose_for_cache(hold, rest)) throw_does_not_fit(request, rest);
-  if (!mine(request)) return Step::memory;
-  for (Part& part : hold.parts) {
-    if (!part.must) continue;
-    Copy* const newest = covering(part);
-    if (newest != nullptr && newest->newer()) {  // the cache reads it from the store
-      if (newest->failed) retry_or_throw(request, *newest);
-      return Step::io;
-    }
-    switch (admit(*part.tensor, 0, Price::any)) {
-      case Admission::refused:
-        if (alone(request)) throw_does_not_fit(request, rest);
-        return Step::memory;
-      case Admission::cleaning: return Step::memory;
-      case Admission::in: take_admitted(part); break;
-    }
-  }
-  return Step::taken;
-}
-
-// Marks what the cache must take for the pool to hold the rest: the largest first, or, where that
-// leaves too much, the smallest. False: neither does.
-bool Parameters::choose_for_cache(Hold& hold, std::int64_t rest) {
-  std::int64_t room = cache_.cap();
-  for_cache_.clear();
-  for (Part& part : hold.parts) {
-    part.must = false;
-    if (part.shared != nullptr)
-      room -= part.tensor->elements;
-    else if (!part.blocks.empty())
-      for_cache_.push_back(&part);
-  }
-  std::stable_sort(for_cache_.begin(), for_cache_.end(), [](const Part* a, const Part* b) {
-    return a->tensor->elements > b->tensor->elements;
-  });
-  for (int order = 0; order < 2; ++order) {
-    std::int64_t room_left = room, beyond = rest - pool_->budget_bytes();
-    for (Part* part : for_cache_) {
-      part->must = beyond > 0 && part->tensor->elements <= room_left;
-      if (!part->must) continue;
-      room_left -= part->tensor->elements;
-      beyond -= footprint(*part->tensor, part->blocks);
-    }
-    if (beyond <= 0) return true;
-    std::reverse(for_cache_.begin(), for_cache_.end());
-  }
-  return false;
-}
-
-// Nobody else has or moves anything, but for those that wait behind it and have nothing: what is
-// not possible now never will be.
-bool Parameters::alone(const Request& request) const {
-  const auto waiting = std::ssize(queue_) + (request.ticket == 0 ? 1 : 0);
-  return holds_out_ == waiting && trips_under_way_ == 0 && failed_copy() == nullptr;
 }
 
 // So that nobody who waits keeps others waiting, but for the front of the queue. What is still here

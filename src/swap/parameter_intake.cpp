@@ -45,7 +45,8 @@ ReadInto Parameters::read_into(ParamId id, std::span<std::byte> to, Range range)
       } catch (...) {
         if (!lock.owns_lock()) lock.lock();
         leave_queue(request);
-        undo(*request.hold);
+        if (request.hold != nullptr) undo(*request.hold);
+        moved_.notify_all();
         throw;
       }
       return ReadInto(intake.release());
@@ -129,12 +130,14 @@ void Parameters::read_straight(Lock& lock, Request& request, Intake& intake) {
       why = Step::io;
     } else if (one.cached != nullptr || newest != nullptr) {
       // It came meanwhile, and may be newer than the store; or it cannot be written.
+      const Range range = {part.offset, part.count};
       leave_queue(request);
-      lock.unlock();
-      copy_out(static_cast<ParamId>(one.id), intake.to, {part.offset, part.count});
-      lock.lock();
-      undo(*request.hold);
       intake.hold = nullptr;
+      undo(*std::exchange(request.hold, nullptr));  // `part` is gone
+      moved_.notify_all();
+      lock.unlock();
+      copy_out(static_cast<ParamId>(one.id), intake.to, range);
+      lock.lock();
       return;
     } else if (odd) {
       if (mine(request)) intake.run = take_run(tail_bytes, one.name, 1, 0);

@@ -292,6 +292,7 @@ void Parameters::retry_or_throw(Request& request, Copy& copy) {
   copy.retried_in = request.number;
   copy.attempts = 0;
   start_write(copy);
+  if (copy.failed) throw_write_error(copy);  // at once: nothing is under way that would end
 }
 
 void Parameters::throw_write_error(const Copy& copy) const {
@@ -302,7 +303,7 @@ void Parameters::throw_write_error(const Copy& copy) const {
 }
 
 void Parameters::flush() {
-  Lock lock = lock_sealed();
+  Lock lock = lock_sealed(Sealed::without_cache);
   retry_failed_writes();
   // Of no progress: what there is to write may take longer than any one request.
   TimePoint deadline = deadline_in(timeout_);

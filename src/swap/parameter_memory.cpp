@@ -21,17 +21,17 @@ RegionOptions Parameters::region_options(std::string name, bool pool) const {
   return region;
 }
 
-void Parameters::seal() {
+void Parameters::seal(Sealed enough) {
   house_->check_process();
-  if (sealed_.load(std::memory_order_acquire)) return;
+  if (sealed_.load(std::memory_order_acquire) >= enough) return;
   const std::lock_guard table(table_mutex_);
-  seal_table();
+  seal_table(enough);
 }
 
 // All or nothing: what is made here is put in place only when the last step has succeeded. Under
 // table_mutex_; the other one is free while memory is made and registered.
-void Parameters::seal_table() {
-  if (sealed_.load(std::memory_order_acquire)) return;
+void Parameters::seal_table(Sealed enough) {
+  if (sealed_.load(std::memory_order_acquire) >= enough) return;
   Claim claim;
   std::int64_t more_cache = 0, homes = 0;
   bool make_pool = false, first = false;
@@ -54,8 +54,9 @@ void Parameters::seal_table() {
       const std::int64_t cap = std::min(offload_.max_in_cpu, elements_) * width(widest_);
       const std::int64_t ends =
           std::min(live_ * alignment_, std::max<std::int64_t>(2 * MiB, cap / 64));
-      const std::int64_t wanted =
-          cap == 0 ? 0 : std::min(footprints_, align_up(cap, alignment_) + ends);
+      const std::int64_t wanted = cap == 0 || enough != Sealed::all
+                                      ? 0
+                                      : std::min(footprints_, align_up(cap, alignment_) + ends);
       more_cache = std::max<std::int64_t>(0, wanted - arena_.total_bytes());
       claim.cache_bytes += more_cache;
     } else {
@@ -111,7 +112,7 @@ void Parameters::seal_table() {
     Lock lock(mutex_);
     homeless_.clear();
   }
-  sealed_.store(true, std::memory_order_release);
+  sealed_.store(enough, std::memory_order_release);
 }
 
 bool Parameters::needs_home(std::uint32_t index) const {
@@ -209,11 +210,7 @@ Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when, Price 
   if (!clean) {
     cache_.cancel(tensor.id);
     // A write pins its copy, so that the next attempt finds it clean or chooses another victim.
-    for (Copy* victim : victims_)
-      if (!victim->dirty.empty() && !victim->writing) {
-        victim->attempts = 0;
-        start_write(*victim);
-      }
+    for (Copy* victim : victims_) clean_or_start(*victim);
     return Admission::cleaning;
   }
   for (Copy* victim : victims_) {
@@ -223,6 +220,19 @@ Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when, Price 
   std::byte* data = nullptr;
   try {
     data = cache_room(need);
+    // Each ends on the alignment: many small ones take more than their elements.
+    while (data == nullptr && price == Price::any) {
+      const auto victim = cache_.least_useful();
+      if (!victim) break;
+      Copy& copy = *tensors_[*victim].cached;
+      if (!clean_or_start(copy)) {
+        cache_.cancel(tensor.id);
+        return Admission::cleaning;
+      }
+      drop_cached(copy);
+      ++stats_.evictions;
+      data = cache_room(need);
+    }
   } catch (...) {
     cache_.cancel(tensor.id);
     throw;
@@ -240,11 +250,25 @@ Parameters::Admission Parameters::admit(Tensor& tensor, cache::Time when, Price 
   return Admission::in;
 }
 
+// Whether it could go now; else it is written, so that it can.
+bool Parameters::clean_or_start(Copy& copy) {
+  if (copy.dirty.empty()) return !copy.writing;
+  if (!copy.writing) {
+    copy.attempts = 0;
+    start_write(copy);
+  }
+  return false;
+}
+
 // One run of the cache's memory, for which others may move together; null where that is not enough.
 std::byte* Parameters::cache_room(std::int64_t bytes) {
   if (std::byte* const data = arena_.take(bytes, nullptr)) return data;
   const bool room = arena_.make_room(
-      bytes, [](Arena::Owner owner) { return static_cast<Copy*>(owner)->users == 0; },
+      bytes,
+      [](Arena::Owner owner) {
+        const Copy& copy = *static_cast<Copy*>(owner);
+        return copy.users == 0 || copy.movable;
+      },
       [this](Arena::Owner owner, std::byte* to) {
         static_cast<Copy*>(owner)->data = to;
         ++stats_.moves;

@@ -89,6 +89,7 @@ struct Copy {
   int changing = 0;        // commits that copy into it: in the cache
   Copy* late = nullptr;    // in the cache: what was committed while this was being written
   bool writing = false;
+  bool movable = false;          // in the cache: nobody looks at it, though it is used
   bool checked = false;          // compared with its seals
   bool checking = false;         // a thread is about to
   bool ahead = false;            // read ahead, and no lease has used it yet
@@ -125,7 +126,8 @@ struct Part {
   bool exclusive = false;
   bool linked = false;
   bool refused = false;  // by the cache, for this access
-  bool must = false;     // the cache has to take it: the pool cannot
+  bool must = false;     // the cache has to hold it: the pool cannot
+  bool unread = false;   // `shared` has its place, and its read is still to be started
   bool late = false;     // its commit: `shared` is being written
 };
 

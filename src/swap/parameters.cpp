@@ -228,7 +228,7 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
     footprints_ += space;
     largest_ = std::max(largest_, space);
     if (width(dtype) > width(widest_)) widest_ = dtype;
-    sealed_.store(false, std::memory_order_release);
+    sealed_.store(Sealed::no, std::memory_order_release);
   } catch (...) {
     if (address >= 0) volume_->release(address, space);
     throw;
@@ -240,7 +240,7 @@ ParamId Parameters::add(std::string name, std::int64_t elements, DType dtype,
 // Under table_mutex_.
 void Parameters::write_initial(ParamId id, std::span<const std::byte> values) {
   try {
-    seal_table();
+    seal_table(Sealed::without_cache);
     Tensor* fresh = nullptr;
     {
       Lock lock(mutex_);
@@ -368,7 +368,7 @@ Residence Parameters::where(ParamId id) {
 }
 
 void Parameters::begin_pass(std::string_view name) {
-  Lock lock = lock_sealed();
+  Lock lock = lock_sealed(Sealed::without_cache);
   cache_.begin_pass(name);
   run_ahead();
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cache/cache.h"
+#include "cache/choice.h"
 #include "memory/buffer_pool.h"
 #include "memory/pinned_region.h"
 #include "store/volume.h"
@@ -47,7 +48,7 @@ class Parameters {
   UnitId add_unit(std::string name);
   ParamId add(std::string name, std::int64_t elements, DType dtype, const TensorOptions& options);
   void remove(ParamId id);
-  void seal();
+  void seal() { seal(Sealed::all); }
 
   Lease fetch(ParamId id, Access access, Range range);
   Lease fetch(UnitId id, Access access);
@@ -101,6 +102,9 @@ class Parameters {
     std::uint64_t ticket = 0;  // in the queue for memory; 0: not in it
     TimePoint deadline{};      // set when it first waits
   };
+  // What has been made for the parameters there are. Who only overwrites needs no cache: so a model
+  // that is added and filled piece by piece gets one for all of it, in one piece.
+  enum class Sealed { no, without_cache, all };
   enum class Admission { in, refused, cleaning };
   enum class Price { worth, any };  // of what a tensor displaces in the cache: less than it, or any
   // Where in the pool a part's new copy goes. `at` < 0: it needs none.
@@ -126,7 +130,8 @@ class Parameters {
   std::int64_t metadata_bytes() const;
 
   // parameter_memory.cpp: seal, the two budgets
-  void seal_table();
+  void seal(Sealed enough);
+  void seal_table(Sealed enough);
   bool needs_home(std::uint32_t index) const;
   void take_spare_homes();
   void make_homes(std::int64_t bytes);
@@ -136,6 +141,7 @@ class Parameters {
   PinnedRegion pool_memory() const;
   std::unique_ptr<BufferPool> pool_over(const PinnedRegion& region) const;
   Admission admit(Tensor& tensor, cache::Time when, Price price = Price::worth);
+  bool clean_or_start(Copy& copy);
   std::byte* cache_room(std::int64_t bytes);
   void drop_cached(Copy& copy);
   PoolRun* free_run(std::int64_t bytes, std::string_view holder, std::size_t copies);
@@ -223,7 +229,8 @@ class Parameters {
   Request request_for(ParamId id, Access access, Range range);
   void free_hold(Hold& hold) noexcept;
   void add_part(Hold& hold, Tensor& tensor, const Range& range);
-  Lock lock_sealed();
+  static Sealed needed_for(Access access);
+  Lock lock_sealed(Sealed enough = Sealed::all);
   Lease fetch(Lock& lock, Request& request);
   std::optional<Lease> try_take(Lock& lock, Request& request);
   bool conflicts(const Part& part, Access access) const;
@@ -234,9 +241,6 @@ class Parameters {
   Step claim(Request& request);
   Step claim(Request& request, bool newer_only);
   void take_admitted(Part& part) noexcept;
-  Step relieve_pool(Request& request);
-  bool choose_for_cache(Hold& hold, std::int64_t rest);
-  bool alone(const Request& request) const;
   void let_cached_go(Hold& hold) noexcept;
   bool needs_old(const Part& part) const;
   void find_in_pool(Part& part, bool newer_only);
@@ -270,6 +274,14 @@ class Parameters {
   [[noreturn]] void timed_out(const Request& request, Step why);
   std::string what(const Request& request) const;
   std::string describe_leases(const Request& request) const;
+
+  // parameter_large.cpp: a fetch of more than the pool can hold
+  std::int64_t too_large_for_pool(const Request& request) const;
+  Step relieve_pool(Request& request, std::int64_t missing);
+  bool choose_for_cache(Hold& hold, bool now);
+  Step admit_chosen(Request& request, std::int64_t missing);
+  void start_chosen(Hold& hold) noexcept;
+  bool alone(const Request& request) const;
 
   // parameter_ahead.cpp: reading ahead
   void begin_ahead(std::span<Copy* const> copies) noexcept;
@@ -307,7 +319,7 @@ class Parameters {
   std::deque<Tensor> tensors_;
   std::vector<std::uint32_t> homeless_;  // added, and not looked at by a seal yet
   std::vector<Unit> units_;
-  std::atomic<bool> sealed_{false};
+  std::atomic<Sealed> sealed_{Sealed::no};
   std::int64_t elements_ = 0, live_ = 0, footprints_ = 0;
   std::int64_t largest_ = 0;  // [bytes] the footprint of the largest parameter that there ever was
   DType widest_ = DType::u8;
@@ -355,7 +367,7 @@ class Parameters {
 
   // Of the attempt or admission at hand, under the mutex; kept for their storage.
   std::vector<Copy*> victims_, reads_;
-  std::vector<Part*> for_cache_;
+  std::vector<cache::Candidate> candidates_;
   std::vector<Place> places_;
   std::vector<std::pair<std::int64_t, std::int64_t>> busy_;  // [bytes] in the pool: at, size
 };

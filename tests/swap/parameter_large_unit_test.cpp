@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <random>
@@ -30,10 +31,16 @@ class ParameterLargeUnitTest : public testing::Test {
     for (const std::int64_t one : sizes) {
       const std::uint64_t tag = ids_.size();
       ids_.push_back(swapper_.add("p", one, DType::f32, {.unit = made, .tag = tag, .keep = keep}));
-      put(swapper_, ids_.back(), tag, 1);
+      write(ids_.back(), tag, one);
     }
     swapper_.flush();
     return made;
+  }
+
+  // In ranges: an overwrite takes its own size of the pool.
+  void write(ParamId id, std::uint64_t tag, std::int64_t all) {
+    for (std::int64_t at = 0; at < all; at += 40'960)
+      put(swapper_, id, tag, 1, {at, std::min<std::int64_t>(40'960, all - at)});
   }
 
   static void expect_right(const Lease& lease) {
@@ -76,8 +83,7 @@ TEST_F(ParameterLargeUnitTest, IsServedInEveryPass) {
 TEST_F(ParameterLargeUnitTest, OneParameterCanBeLargerThanThePoolToo) {
   const ParamId large = swapper_.add("large", 5 * elements, DType::f32, {.tag = 99});
   const UnitId small = unit({elements, elements});
-  for (std::int64_t at = 0; at < 5 * elements; at += 40'960)
-    put(swapper_, large, 99, 1, {at, std::min<std::int64_t>(40'960, 5 * elements - at)});
+  write(large, 99, 5 * elements);
   for (int pass = 0; pass < 4; ++pass) {
     swapper_.begin_pass("train");
     for (int i = 0; i < 3; ++i) expect_right(swapper_.fetch(small));
@@ -94,6 +100,66 @@ TEST_F(SmallCacheTest, TheSmallOnesGoIntoTheCacheWhereTheLargestWouldNotDo) {
     expect_right(swapper_.fetch(large));
   }
   expect_within_budgets(2 * elements);
+}
+
+// The pool takes 65,536 elements, the cache 100,000.
+
+// The second must go into the cache, which has no room for it beside the first.
+TEST_F(ParameterLargeUnitTest, WhatIsCachedOfItGoesForWhatMustBe) {
+  const UnitId large = unit({40'000, 100'000, 20'000});
+  for (const std::size_t first : {0, 2, 1}) {
+    swapper_.fetch(ids_[first]);  // it is cached
+    expect_right(swapper_.fetch(large));
+  }
+  expect_within_budgets();
+}
+
+// The second and the third are the only choice, neither of the largest nor of the smallest.
+TEST_F(ParameterLargeUnitTest, TheOneChoiceThatServesIsFound) {
+  const UnitId large = unit({56'000, 49'000, 48'000, 8'000});
+  for (const std::size_t first : {0, 1, 2, 3}) {
+    swapper_.fetch(ids_[first]);
+    expect_right(swapper_.fetch(large));
+  }
+  expect_within_budgets();
+}
+
+// Its third lies in the middle of the cache. On either side there is half of what its first needs.
+TEST_F(ParameterLargeUnitTest, WhatItHasOfTheCacheMakesRoomForTheRest) {
+  unit({20'000, 20'000, 20'000, 20'000});
+  const UnitId large = unit({80'000, 60'000, 20'000});
+  for (int round = 0; round < 3; ++round) {
+    for (const std::size_t i : {0, 1, 6, 2, 3}) swapper_.fetch(ids_[i]);
+    expect_right(swapper_.fetch(large));
+  }
+  EXPECT_GT(swapper_.stats().moves, 0);
+  expect_within_budgets();
+}
+
+// Each cached parameter ends on the alignment: many small ones take all of the cache's memory long
+// before they are as many elements as it may hold.
+TEST_F(ParameterLargeUnitTest, ManySmallOnesMakeRoom) {
+  unit(std::vector<std::int64_t>(700, 1));
+  const UnitId large = unit({80'000, 60'000});
+  for (int round = 0; round < 3; ++round) {
+    for (std::size_t i = 0; i < 700; ++i) swapper_.fetch(ids_[i]);
+    expect_right(swapper_.fetch(large));
+  }
+  expect_within_budgets();
+}
+
+// A model that is added and filled piece by piece has a cache in one piece all the same.
+TEST_F(ParameterLargeUnitTest, TheLastOneAddedCanTakeAllOfTheCache) {
+  for (int i = 0; i < 3; ++i) unit({elements});
+  swapper_.begin_pass("train");
+  const ParamId large = swapper_.add("large", 5 * elements, DType::f32, {.tag = 99});
+  write(large, 99, 5 * elements);
+  for (int round = 0; round < 2; ++round) {
+    const Lease lease = swapper_.fetch(large);
+    EXPECT_EQ(copy_of(lease.tensors()[0]), values(99, 0, 5 * elements, 1));
+  }
+  EXPECT_EQ(swapper_.where(large), Residence::memory);
+  expect_within_budgets();
 }
 
 TEST_F(ParameterLargeUnitTest, TwoThreadsBothFinish) {

@@ -66,10 +66,9 @@ class Model {
     const std::int64_t elements = odd[pick(0, 7)];
     const bool keep = pick(0, 9) == 0;
     kept_ = kept_ || keep;
-    ids_.push_back(swapper_.add("p" + std::to_string(ids_.size()), elements, DType::f32,
-                                {.unit = units_[static_cast<std::size_t>(u)],
-                                 .tag = ids_.size(),
-                                 .keep = keep}));
+    ids_.push_back(swapper_.add(
+        "p" + std::to_string(ids_.size()), elements, DType::f32,
+        {.unit = units_[static_cast<std::size_t>(u)], .tag = ids_.size(), .keep = keep}));
     members_[static_cast<std::size_t>(u)].push_back(expected_.size());
     expected_.emplace_back(static_cast<std::size_t>(elements), 0.0f);
   }

@@ -49,7 +49,7 @@ struct IoConfig {
   EngineChoice engine = EngineChoice::automatic;
   std::int64_t block_size = 1024 * 1024;         ///< [bytes] of one device request, at most
   std::int64_t queue_depth = 64;                 ///< device requests in flight, at most
-  std::int64_t read_budget = 16 * 1024 * 1024;   ///< [bytes] of reads in flight, at most
+  std::int64_t read_budget = 64 * 1024 * 1024;   ///< [bytes] of reads in flight, at most
   std::int64_t write_budget = 16 * 1024 * 1024;  ///< [bytes] of writes in flight, at most
   std::int64_t threads = 0;                      ///< workers of the thread engine; 0: chosen
   std::int64_t stripe_unit = 1024 * 1024;        ///< [bytes] on one path before the next

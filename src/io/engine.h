@@ -27,7 +27,7 @@ struct EngineOptions {
   std::int64_t block_size =
       1024 * 1024;                ///< [bytes] requests are split into even parts of at most this
   std::int64_t queue_depth = 64;  ///< pieces in flight
-  std::int64_t read_budget = 16 * 1024 * 1024;   ///< [bytes] in flight
+  std::int64_t read_budget = 64 * 1024 * 1024;   ///< [bytes] in flight
   std::int64_t write_budget = 16 * 1024 * 1024;  ///< [bytes] in flight
   std::int64_t threads = 0;                      ///< of the thread engine; 0: chosen
   double retry_seconds = 10;                     ///< how long EAGAIN and its kind are retried

@@ -133,11 +133,11 @@ TEST(DeepSpeedTest, OldFormsAreNamed) {
 TEST(DeepSpeedTest, BlocksAboveTheBudgetsRaiseThemUnlessTheyAreGiven) {
   std::vector<std::string> notes;
   const Config c = parse_config(
-      R"({"zero_optimization": {}, "aio": {"block_size": "32MiB"}, "io": {"write_budget": "64MiB"}})",
+      R"({"zero_optimization": {}, "aio": {"block_size": "96MiB"}, "io": {"write_budget": "128MiB"}})",
       {.notes = &notes});
-  EXPECT_EQ(c.io.read_budget, 32 << 20);
-  EXPECT_EQ(c.io.write_budget, 64 << 20);
-  EXPECT_THAT(notes, ElementsAre(HasSubstr("aio.block_size: raises io.read_budget from 16777216")));
+  EXPECT_EQ(c.io.read_budget, 96 << 20);
+  EXPECT_EQ(c.io.write_budget, 128 << 20);
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("aio.block_size: raises io.read_budget from 67108864")));
 }
 
 TEST(DeepSpeedTest, OurOwnIoSectionMayStandBesideAio) {

@@ -127,7 +127,7 @@ TEST(RoundTripTest, DefaultsAreWrittenOut) {
     "engine": "auto",
     "block_size": 1048576,
     "queue_depth": 64,
-    "read_budget": 16777216,
+    "read_budget": 67108864,
     "write_budget": 16777216,
     "threads": 0,
     "stripe_unit": 1048576,

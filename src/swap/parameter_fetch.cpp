@@ -278,8 +278,7 @@ Parameters::Step Parameters::attempt(Request& request) {
     // What an overwrite finds on its way need not have been read well.
     if (hold.access == Access::overwrite && cached.coming()) return Step::io;
     request.joined = request.joined || cached.coming();
-    use(*tensor.cached);
-    part.shared = tensor.cached;
+    share_cached(part);
   }
   const std::int64_t missing = too_large_for_pool(request);
   if (missing > 0) {
@@ -301,10 +300,14 @@ Parameters::Step Parameters::attempt(Request& request) {
   return claim(request);
 }
 
-// The copy that the cache has just given it, not read yet.
-void Parameters::take_admitted(Part& part) noexcept {
+void Parameters::share_cached(Part& part) noexcept {
   part.shared = part.tensor->cached;
   use(*part.shared);
+}
+
+// The copy that the cache has just given it, not read yet.
+void Parameters::take_admitted(Part& part) noexcept {
+  share_cached(part);
   start_reads(std::span(&part.shared, 1), io::Service::demand);
 }
 

@@ -102,14 +102,11 @@ Parameters::Step Parameters::admit_chosen(Request& request, std::int64_t missing
       case Admission::cleaning: return Step::memory;
       case Admission::in: break;
     }
-    part.shared = part.tensor->cached;
-    use(*part.shared);
+    share_cached(part);
     part.shared->movable = part.unread = true;
   }
   for (Part& part : hold.parts) {  // what need not have gone serves where it is
-    if (part.shared != nullptr || part.tensor->cached == nullptr) continue;
-    part.shared = part.tensor->cached;
-    use(*part.shared);
+    if (part.shared == nullptr && part.tensor->cached != nullptr) share_cached(part);
   }
   return Step::taken;
 }

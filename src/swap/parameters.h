@@ -240,6 +240,7 @@ class Parameters {
   Step attempt(Request& request);
   Step claim(Request& request);
   Step claim(Request& request, bool newer_only);
+  void share_cached(Part& part) noexcept;
   void take_admitted(Part& part) noexcept;
   void let_cached_go(Hold& hold) noexcept;
   bool needs_old(const Part& part) const;

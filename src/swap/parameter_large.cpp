@@ -120,9 +120,10 @@ void Parameters::start_chosen(Hold& hold) noexcept {
   }
 }
 
-// Nobody else has or moves anything, but for those that wait behind it and have nothing: what is
-// not possible now never will be.
+// Nobody else has or moves anything, but for those that wait behind it and have nothing (the front
+// of the queue keeps what it has found in the cache): what is not possible now never will be.
 bool Parameters::alone(const Request& request) const {
+  if (!mine(request)) return false;
   const auto waiting = std::ssize(queue_) + (request.ticket == 0 ? 1 : 0);
   return holds_out_ == waiting && trips_under_way_ == 0 && failed_copy() == nullptr;
 }

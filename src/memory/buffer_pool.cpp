@@ -26,7 +26,7 @@ struct Layout {
 };
 
 Layout layout_of(std::int64_t count, std::int64_t size, std::int64_t alignment,
-                 std::string_view name) {
+                 std::string_view name, std::int64_t largest_granule) {
   if (count <= 0 || size <= 0)
     throw_error(Errc::invalid_argument,
                 "{}: buffer_count {} and buffer_size {} must both be at least 1", name, count,
@@ -37,7 +37,7 @@ Layout layout_of(std::int64_t count, std::int64_t size, std::int64_t alignment,
                 "{}: buffer_count {} x buffer_size {} is beyond 64 bits; reduce one of them", name,
                 count, size);
   const std::int64_t blocks = divide_up(size, alignment);
-  std::int64_t granule = std::min(blocks, std::max<std::int64_t>(1, huge_page_bytes / alignment));
+  std::int64_t granule = std::min(blocks, std::max<std::int64_t>(1, largest_granule / alignment));
   // A granule that does not divide the buffer would lose its rest in every buffer. A buffer that is
   // alone has nobody to lose it to.
   while (count > 1 && blocks % granule != 0) --granule;
@@ -162,12 +162,13 @@ struct BufferPool::Impl {
 
 std::int64_t BufferPool::region_bytes(std::int64_t buffer_count, std::int64_t buffer_size,
                                       std::int64_t alignment) {
-  return layout_of(buffer_count, buffer_size, alignment, "pool").needed;
+  return layout_of(buffer_count, buffer_size, alignment, "pool", huge_page_bytes).needed;
 }
 
 BufferPool::BufferPool(std::span<std::byte> memory, std::int64_t buffer_count,
-                       std::int64_t buffer_size, std::string name, std::int64_t alignment) {
-  const Layout layout = layout_of(buffer_count, buffer_size, alignment, name);
+                       std::int64_t buffer_size, std::string name, std::int64_t alignment,
+                       std::int64_t largest_granule) {
+  const Layout layout = layout_of(buffer_count, buffer_size, alignment, name, largest_granule);
   SPILLWAY_CHECK(static_cast<std::int64_t>(memory.size()) >= layout.budget,
                  "a pool is given less memory than its budget");
   SPILLWAY_CHECK(reinterpret_cast<std::intptr_t>(memory.data()) % alignment == 0,

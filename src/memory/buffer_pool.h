@@ -58,9 +58,9 @@ struct PoolStats {
 /// sizes share one budget and one larger than a single buffer still fits.
 ///
 /// The budget is `buffer_count * buffer_size` bytes of memory that somebody else mapped, and that
-/// many buffers fit side by side (sizes off 4 KiB: given `region_bytes()`). Granules are min(2 MiB,
-/// buffer_size rounded up to 4 KiB); where 2 MiB do not divide the buffer, they are the largest
-/// multiple of 4 KiB below that does (a 3 MiB buffer has two of 1.5 MiB: with whole 2 MiB ones, 3
+/// many buffers fit side by side (sizes off 4 KiB: given `region_bytes()`). Granules are min(2 MiB
+/// or the `largest_granule` that was asked for, buffer_size rounded up to 4 KiB); where those do
+/// not divide the buffer, they are the largest multiple of 4 KiB below that does (a 3 MiB buffer has two of 1.5 MiB: with whole 2 MiB ones, 3
 /// buffers would not fit into their 9 MiB). The last granule may be shorter, so that one run can be
 /// the whole budget.
 ///
@@ -81,7 +81,8 @@ class BufferPool {
   /// pool; runs start on it, as on the 4 KiB above. Throws Error invalid_argument (zero, negative,
   /// or the product overflows).
   BufferPool(std::span<std::byte> memory, std::int64_t buffer_count, std::int64_t buffer_size,
-             std::string name = "pool", std::int64_t alignment = page_bytes);
+             std::string name = "pool", std::int64_t alignment = page_bytes,
+             std::int64_t largest_granule = huge_page_bytes);
   ~BufferPool();
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;

@@ -77,11 +77,11 @@ bool Parameters::read_ahead(const cache::Use& use) {
   return into_pool(tensor, use.when, false);
 }
 
-// Reads a tensor into the pool, and the small ones that lie next to it in its unit with it: a run
-// is of whole granules anyway.
+// Reads a tensor into the pool, and the small ones that lie next to it in its unit with it, in one
+// movement.
 bool Parameters::into_pool(Tensor& tensor, cache::Time when, bool wanted) {
+  const std::int64_t small = std::min(2 * MiB, offload_.buffer_size);
   if (pool_ == nullptr) return false;
-  const std::int64_t granule = pool_->granule_bytes();
   const std::vector<std::uint32_t>& unit = units_[static_cast<std::size_t>(tensor.unit)].tensors;
   const auto self = std::lower_bound(unit.begin(), unit.end(), tensor.id);
   std::int64_t total = footprint(tensor, all(tensor));
@@ -89,7 +89,7 @@ bool Parameters::into_pool(Tensor& tensor, cache::Time when, bool wanted) {
   for (; end != unit.end(); ++end) {
     const Tensor& next = tensors_[*end];
     const std::int64_t more = footprint(next, all(next));
-    if (more >= granule || more == 0 || next.address != tensor.address + total || !next.written ||
+    if (more >= small || more == 0 || next.address != tensor.address + total || !next.written ||
         here_or_coming(next, all(next)) || excluded(next, all(next)) ||
         total + more > pool_->budget_bytes())
       break;

@@ -582,15 +582,19 @@ void Parameters::move_in(Lock& lock, Part& part) {
 void Parameters::await(Lock& lock, Request& request, const Copy& copy) {
   if (copy.coming()) {
     promote(copy);
-    skip_check(copy);
-    const TimePoint start = Clock::now();
     if (request.deadline == TimePoint{}) request.deadline = start_deadline();
     while (copy.coming()) {
-      if (moved_.wait_until(lock, request.deadline) == std::cv_status::timeout &&
-          Clock::now() >= request.deadline && copy.coming())
-        timed_out(request, Step::io);
+      const TimePoint start = Clock::now();
+      if (Trip* const trip = next_to_check(&copy)) {
+        check(lock, *trip);
+        stats_.checksum_seconds += seconds_between(start, Clock::now());
+        continue;
+      }
+      const bool late = moved_.wait_until(lock, request.deadline) == std::cv_status::timeout;
+      const TimePoint now = Clock::now();
+      stats_.stall_read_seconds += seconds_between(start, now);
+      if (late && now >= request.deadline && copy.coming()) timed_out(request, Step::io);
     }
-    stats_.stall_read_seconds += seconds_between(start, Clock::now());
   }
   if (copy.read_failed()) throw unreadable(*copy.tensor, *copy.error);
 }

@@ -61,12 +61,27 @@ void Parameters::end_trip(Trip& trip) noexcept {
 
 // Starts to read `blocks` of a copy, but for what was never written, which is made.
 void Parameters::start_read(Copy& copy, const Blocks& blocks, io::Service service) noexcept {
-  Tensor& tensor = *copy.tensor;
-  for_each_written_run(tensor, blocks, at(copy, blocks.first),
-                       [&](std::int64_t address, std::byte* to, std::int64_t space) {
-                         Copy* const one = &copy;
-                         depart(std::span(&one, 1), address, to, space, service);
+  const Tensor& tensor = *copy.tensor;
+  copy.right += blocks.count();
+  for_each_written_run(*copy.tensor, blocks, at(copy, blocks.first),
+                       [&](std::int64_t address, std::byte*, std::int64_t space) {
+                         const std::int64_t each = block_bytes(tensor);
+                         const std::int64_t first = (address - tensor.address) / each;
+                         const Blocks run = {first, first + divide_up(space, each)};
+                         copy.right -= run.count();
+                         read_in_pieces(copy, run, service);
                        });
+}
+
+void Parameters::read_in_pieces(Copy& copy, const Blocks& blocks, io::Service service) noexcept {
+  const Tensor& tensor = *copy.tensor;
+  Copy* const one = &copy;
+  const std::int64_t most = std::max<std::int64_t>(1, piece_bytes_ / block_bytes(tensor));
+  for (std::int64_t first = blocks.first; first < blocks.last; first += most) {
+    const Blocks piece = {first, std::min(first + most, blocks.last)};
+    depart(std::span(&one, 1), piece, tensor.address + first * block_bytes(tensor),
+           at(copy, first), footprint(tensor, piece), service);
+  }
 }
 
 // Reads whole copies. Those that follow each other in memory and in the volume are read as one.
@@ -82,17 +97,22 @@ void Parameters::start_reads(std::span<Copy* const> copies, io::Service service)
   for (Copy* copy : copies) use(*copy);
   for (std::size_t i = 0; i < copies.size();) {
     Copy& first = *copies[i];
-    if (!whole(first)) {
+    std::int64_t bytes = footprint(*first.tensor, first.blocks);
+    if (bytes > piece_bytes_ || !whole(first)) {
       start_read(first, first.blocks, service);
       ++i;
       continue;
     }
-    std::int64_t bytes = footprint(*first.tensor, first.blocks);
     std::size_t end = i + 1;
-    while (end < copies.size() && copies[end]->data == first.data + bytes &&
-           address(*copies[end]) == address(first) + bytes && whole(*copies[end]))
-      bytes += footprint(*copies[end]->tensor, copies[end]->blocks), ++end;
-    depart(copies.subspan(i, end - i), address(first), first.data, bytes, service);
+    for (; end < copies.size(); ++end) {
+      const Copy& next = *copies[end];
+      const std::int64_t more = footprint(*next.tensor, next.blocks);
+      if (bytes + more > piece_bytes_ || next.data != first.data + bytes ||
+          address(next) != address(first) + bytes || !whole(next))
+        break;
+      bytes += more;
+    }
+    depart(copies.subspan(i, end - i), {}, address(first), first.data, bytes, service);
     i = end;
   }
   for (Copy* copy : copies) {
@@ -102,8 +122,8 @@ void Parameters::start_reads(std::span<Copy* const> copies, io::Service service)
 }
 
 // A read that cannot even be submitted is one that has failed.
-void Parameters::depart(std::span<Copy* const> copies, std::int64_t address, std::byte* data,
-                        std::int64_t bytes, io::Service service) noexcept {
+void Parameters::depart(std::span<Copy* const> copies, const Blocks& blocks, std::int64_t address,
+                        std::byte* data, std::int64_t bytes, io::Service service) noexcept {
   Trip* trip = nullptr;
   for (Copy* copy : copies) {
     use(*copy);
@@ -112,6 +132,7 @@ void Parameters::depart(std::span<Copy* const> copies, std::int64_t address, std
   try {
     trip = &new_trip();
     trip->copies.assign(copies.begin(), copies.end());
+    trip->blocks = blocks;
     trip->ahead = service == io::Service::prefetch;
     trip->movement.start(io::Op::read, address, data, bytes, service, read_done, trip);
     if (trip->ahead) ahead_bytes_ += bytes;
@@ -151,7 +172,12 @@ void Parameters::arrive(Trip& trip, const Error* error) noexcept {
       copy->error = *error;
       if (copy->run != nullptr) unlink(*copy);  // nobody else is to find it
     }
-    if (!copy->coming()) count_ahead(*copy);
+    if (!copy->coming()) {
+      count_ahead(*copy);
+      copy->checked = copy->checked || (copy->right == copy->blocks.count() && !copy->error);
+    } else if (error == nullptr) {
+      count_ahead(*copy, copy->waiting + trip.movement.bytes());
+    }
     unuse(*copy);
   }
   end_trip(trip);

@@ -85,7 +85,8 @@ struct Copy {
   PoolRun* run = nullptr;  // null: in the cache
   Copy* next = nullptr;    // of its tensor, in the pool
   int users = 0;           // leases, movements, threads that look at it, a write that must come
-  int reading = 0;         // movements under way into it
+  int reading = 0;         // movements under way into it, or not compared yet
+  std::int64_t right = 0;  // blocks that were compared on arrival, or need not be, until it is here
   int changing = 0;        // commits that copy into it: in the cache
   Copy* late = nullptr;    // in the cache: what was committed while this was being written
   bool writing = false;
@@ -141,16 +142,17 @@ struct Hold {
   Hold* next = nullptr;  // in the list of free or of fenced ones
 };
 
-/// One read or write under way, over neighbouring copies.
+/// One read or write under way, over neighbouring copies or a part of one.
 struct Trip {
   explicit Trip(store::Volume& volume) : movement(volume) {}
   store::Movement movement;
   Parameters* owner = nullptr;
   std::vector<Copy*> copies;
-  Blocks blocks;             // written: of the one copy
+  Blocks blocks;             // of the one copy; empty: all of all copies
   bool ahead = false;        // read before anybody needs it
   bool awaited = false;      // somebody needs it now
   Intake* intake = nullptr;  // or into the engine's memory
+  std::vector<std::uint64_t> seals;  // that it is compared with
   Trip* next = nullptr;      // in the list of free ones, or of those to be checked
 };
 

@@ -41,6 +41,7 @@ Parameters::Parameters(std::shared_ptr<House> house, ParameterSwapperOptions opt
       alignment_(volume_ != nullptr ? volume_->alignment() : page_bytes),
       // A block of u8 elements still begins and ends on the alignment.
       block_(alignment_),
+      piece_bytes_(std::clamp(pool_budget() / 16, 64 * KiB, 8 * MiB)),
       cache_(volume_ != nullptr ? offload_.max_in_cpu : 0) {
   units_.push_back({"default", {}});
 }

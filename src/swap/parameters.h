@@ -163,6 +163,7 @@ class Parameters {
   void set_dirty(Copy& copy, const Blocks& dirty) noexcept;
   void set_failed(Copy& copy, bool failed) noexcept;
   void count_ahead(Copy& copy) noexcept;
+  void count_ahead(Copy& copy, std::int64_t now) noexcept;
   void end_ahead(Copy& copy) noexcept;
   void use(Copy& copy) noexcept;
   void unuse(Copy& copy) noexcept;
@@ -192,9 +193,10 @@ class Parameters {
     }
   }
   void start_read(Copy& copy, const Blocks& blocks, io::Service service) noexcept;
+  void read_in_pieces(Copy& copy, const Blocks& blocks, io::Service service) noexcept;
   void start_reads(std::span<Copy* const> copies, io::Service service) noexcept;
-  void depart(std::span<Copy* const> copies, std::int64_t address, std::byte* data,
-              std::int64_t bytes, io::Service service) noexcept;
+  void depart(std::span<Copy* const> copies, const Blocks& blocks, std::int64_t address,
+              std::byte* data, std::int64_t bytes, io::Service service) noexcept;
   void promote(const Copy& copy) noexcept;
   bool older_write(const Copy& copy) const;
   void start_write(Copy& copy) noexcept;
@@ -214,13 +216,14 @@ class Parameters {
   void put_seals(const Copy& copy, const Blocks& blocks) const;
   void make_checked(Lock& lock, Request& request, Copy& copy, const Blocks& own);
 
-  // parameter_check.cpp: checksums of what was read ahead
+  // parameter_check.cpp: checksums of what has been read
   void start_checker();
   void stop_checker() noexcept;
   bool take_for_check(Trip& trip) noexcept;
-  void skip_check(const Copy& copy) noexcept;
+  Trip* next_to_check(const Copy* copy) noexcept;
   void check_arrivals() noexcept;
-  void check_ahead(Lock& lock, Copy& copy) noexcept;
+  void check(Lock& lock, Trip& trip) noexcept;
+  void check(Lock& lock, Trip& trip, Copy& copy, const Blocks& blocks) noexcept;
 
   // parameter_fetch.cpp: a fetch
   enum class Step { taken, lease, io, memory };
@@ -312,6 +315,9 @@ class Parameters {
   const double timeout_;
   const std::int64_t alignment_;  // [bytes] of what is read and written, here and there
   const std::int64_t block_;      // [elements]
+  // [bytes] of one movement of a read: the checksums of what is here are computed while the rest is
+  // coming.
+  const std::int64_t piece_bytes_;
 
   std::mutex table_mutex_;  // add, remove, seal: one at a time. Before mutex_, and held while the
                             // I/O thread is waited for, which mutex_ never is
@@ -363,7 +369,6 @@ class Parameters {
   Trip* first_to_check_ = nullptr;
   Trip* last_to_check_ = nullptr;
   bool checker_stops_ = false;
-  std::vector<std::uint64_t> seals_to_check_;  // the checker's own
   std::thread checker_;
 
   // Of the attempt or admission at hand, under the mutex; kept for their storage.

@@ -62,6 +62,18 @@ TEST(BufferPoolTest, GranulesDivideTheBuffer) {
   }
 }
 
+TEST(BufferPoolTest, GranulesMayBeSmaller) {
+  PageMemory memory(4 * MiB);
+  BufferPool pool(memory.span(), 4, MiB, "params", page_bytes, 64 * KiB);
+  EXPECT_EQ(pool.granule_bytes(), 64 * KiB);
+  std::vector<BufferLease> leases;
+  for (int i = 0; i < 3; ++i) {
+    leases.push_back(*pool.try_acquire(MiB + 8 * KiB));
+    EXPECT_EQ(leases.back().data(), memory.data() + i * (MiB + 64 * KiB));
+  }
+  EXPECT_EQ(pool.stats().largest_free_run, MiB - 3 * 64 * KiB);
+}
+
 // Three buffers of 20 KiB, each on 16 KiB.
 TEST(BufferPoolTest, RunsStartOnTheAlignment) {
   const std::int64_t bytes = BufferPool::region_bytes(3, 20 * KiB, 16 * KiB);

@@ -134,6 +134,53 @@ TEST_P(ParameterFaultTest, WhatWasReadAheadIsCompared) {
   }
 }
 
+// 300 KB in pieces of 64 KiB, with a hole that was never written: whichever piece is wrong, and
+// whoever compares it, it is seen.
+TEST_P(ParameterFaultTest, EachPieceOfALargeOneIsCompared) {
+  constexpr std::int64_t elements = 75'000, hole = 40'960, behind = 57'344;
+  const Scratch scratch;
+  const auto device = std::make_shared<FakeDevice>(4 * 1024 * 1024);
+  Context context =
+      context_in(std::make_shared<FakeHouse>(Rig::config(scratch, GetParam(), 8), device));
+  ParameterSwapper swapper(context, {.name = "weights"});
+  const ParamId large = swapper.add("large", elements, DType::f32, {.tag = 1});
+  put(swapper, large, 1, 1, {0, hole});
+  put(swapper, large, 1, 1, {behind, elements - behind});
+  swapper.flush();
+  std::vector<float> expected = values(1, 0, elements, 1);
+  std::fill(expected.begin() + hole, expected.begin() + behind, 0.0f);
+
+  const auto displace = [&] {  // from the pool and from the cache
+    const ParamId other = swapper.add("other", 8 * 64 * 1024, DType::u8);
+    { const Lease all = swapper.fetch(other, Access::overwrite); }
+    swapper.remove(other);
+    const ParamId cached = swapper.add("cached", 99'000, DType::u8);
+    { const Lease all = swapper.fetch(cached); }
+    swapper.remove(cached);
+  };
+  for (const Access access : {Access::read, Access::update})
+    for (const bool ahead : {false, true}) {
+      for (std::int64_t at = -1; at < elements; at += 8192) {
+        SCOPED_TRACE(testing::Message() << "damaged at " << at << ", ahead " << ahead);
+        displace();
+        ASSERT_EQ(swapper.where(large), Residence::store);
+        std::byte* const byte = at < 0 ? nullptr : device->memory().data() + at * 4;
+        if (byte != nullptr) *byte ^= std::byte{1};
+        if (ahead) {
+          EXPECT_EQ(swapper.prefetch(large), 1);
+        }
+        std::string text;
+        const auto code =
+            error_of([&] { EXPECT_EQ(copy_of(swapper.fetch(large, access)), expected); }, &text);
+        const bool seen = at >= 0 && (at < hole || at >= behind);
+        EXPECT_EQ(code, seen ? std::optional(Errc::corrupt) : std::nullopt) << text;
+        if (seen) expect_words(text, {"large", "checksum"});
+        if (byte != nullptr) *byte ^= std::byte{1};
+      }
+    }
+  EXPECT_GT(swapper.stats().checksum_seconds, 0);
+}
+
 TEST_P(ParameterFaultTest, EachReadOfAUnitFailsOnce) {
   for (std::int64_t n = 0;; ++n) {
     SCOPED_TRACE("read " + std::to_string(n));

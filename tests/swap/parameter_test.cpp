@@ -664,9 +664,10 @@ TEST(ParameterBytesTest, AnOverwriteReadsNothing) {
   Context context(parameter_config(OffloadDevice::nvme, scratch.path(), 4, 256 * 1024));
   ParameterSwapper swapper(context);
   const ParamId id = swapper.add("w", 65'536, DType::f32);
-  for (int version = 1; version <= 3; ++version)
+  for (int version = 1; version <= 3; ++version) {
     for (std::int64_t at = 0; at < 65'536; at += 16'384) put(swapper, id, 1, version, {at, 16'384});
-  swapper.flush();
+    swapper.flush();  // what is overwritten before it is written need not be written
+  }
   EXPECT_EQ(swapper.stats().bytes_read, 0);
   EXPECT_EQ(swapper.stats().bytes_written, 3 * 65'536 * 4);
   EXPECT_EQ(copy_of(swapper.fetch(id)), values(1, 0, 65'536, 3));

@@ -31,18 +31,18 @@ void Content::fill(std::span<std::byte> bytes, std::int64_t offset) const {
   }
 }
 
-std::int64_t Content::first_wrong(std::span<const std::byte> bytes, std::int64_t offset) const {
-  for (std::size_t at = 0; at < bytes.size(); at += page_bytes) {
-    const std::int64_t where = offset + static_cast<std::int64_t>(at);
-    const std::uint64_t value = word(where / page_bytes);
+std::int64_t Content::first_wrong(std::span<const std::byte> bytes, Look look) const {
+  for (std::int64_t page = look.first;; page += look.every) {
+    const auto at = static_cast<std::size_t>(page * page_bytes);
+    if (at >= bytes.size()) return -1;
+    const std::uint64_t value = word(page);
     const std::size_t count = std::min<std::size_t>(page_bytes, bytes.size() - at);
     const std::size_t first = std::min(count, word_bytes);
     const std::size_t last = count < word_bytes ? 0 : (count / word_bytes - 1) * word_bytes;
     if (std::memcmp(bytes.data() + at, &value, first) != 0 ||
         std::memcmp(bytes.data() + at + last, &value, first) != 0)
-      return where;
+      return page * page_bytes;
   }
-  return -1;
 }
 
 }  // namespace spillway::params

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/params_content.h"
 #include "bench/params_trace.h"
 
 #include "spillway/context.h"
@@ -45,7 +46,9 @@ class ParamsRun {
 
   /// Gives every tensor its first values, on the store.
   void set_up();
-  /// Throws Error corrupt where a fetched page does not hold what was last written to it.
+  /// Throws Error corrupt where a page looked at does not hold what was last written to it: each
+  /// page in the first pass and where there is time to think, else every 16th, so that what is
+  /// timed is fetches; other ones in each pass.
   PassFigures pass(std::string_view name, const Pass& pass, std::chrono::nanoseconds think);
 
   ParameterStats stats() const { return swapper_.stats(); }
@@ -63,6 +66,8 @@ class ParamsRun {
   std::vector<UnitId> units_;
   std::vector<ParamId> params_;          // by tensor
   std::vector<std::uint32_t> versions_;  // by tensor
+  std::int64_t passes_ = 0;
+  Look look_;  // of the pass that runs
 };
 
 }  // namespace spillway::params

@@ -7,8 +7,10 @@
 
 namespace spillway::swap {
 
-// Somebody is changing some of it, or what was changed is not in the store yet.
+// Somebody is changing some of it, or what was changed is not in the store yet, or the cache has a
+// copy still that could not be read.
 bool Parameters::excluded(const Tensor& tensor, const Blocks& blocks) const {
+  if (tensor.cached != nullptr && tensor.cached->read_failed()) return true;
   for (const Part* part = tensor.parts; part != nullptr; part = part->next)
     if (part->exclusive && part->blocks.meets(blocks)) return true;
   for (const Copy* copy = tensor.copies; copy != nullptr; copy = copy->next)

@@ -134,51 +134,88 @@ TEST_P(ParameterFaultTest, WhatWasReadAheadIsCompared) {
   }
 }
 
-// 300 KB in pieces of 64 KiB, with a hole that was never written: whichever piece is wrong, and
-// whoever compares it, it is seen.
-TEST_P(ParameterFaultTest, EachPieceOfALargeOneIsCompared) {
-  constexpr std::int64_t elements = 75'000, hole = 40'960, behind = 57'344;
-  const Scratch scratch;
-  const auto device = std::make_shared<FakeDevice>(4 * 1024 * 1024);
-  Context context =
-      context_in(std::make_shared<FakeHouse>(Rig::config(scratch, GetParam(), 8), device));
-  ParameterSwapper swapper(context, {.name = "weights"});
-  const ParamId large = swapper.add("large", elements, DType::f32, {.tag = 1});
-  put(swapper, large, 1, 1, {0, hole});
-  put(swapper, large, 1, 1, {behind, elements - behind});
-  swapper.flush();
+// 300 KB, read in pieces of 64 KiB, with a hole that was never written.
+struct LargeRig {
+  static constexpr std::int64_t elements = 75'000, hole = 40'960, behind = 57'344;
+  std::int64_t cap;
+  Scratch scratch;
+  std::shared_ptr<FakeDevice> device = std::make_shared<FakeDevice>(4 * 1024 * 1024);
+  Context context;
+  ParameterSwapper swapper;
+  ParamId large;
   std::vector<float> expected = values(1, 0, elements, 1);
-  std::fill(expected.begin() + hole, expected.begin() + behind, 0.0f);
 
-  const auto displace = [&] {  // from the pool and from the cache
+  explicit LargeRig(std::int64_t max_in_cpu)
+      : cap(max_in_cpu),
+        context(context_in(std::make_shared<FakeHouse>(Rig::config(scratch, cap, 8), device))),
+        swapper(context, {.name = "weights"}),
+        large(swapper.add("large", elements, DType::f32, {.tag = 1})) {
+    put(swapper, large, 1, 1, {0, hole});
+    put(swapper, large, 1, 1, {behind, elements - behind});
+    swapper.flush();
+    std::fill(expected.begin() + hole, expected.begin() + behind, 0.0f);
+  }
+  /// From the pool and from the cache.
+  void displace() {
     const ParamId other = swapper.add("other", 8 * 64 * 1024, DType::u8);
     { const Lease all = swapper.fetch(other, Access::overwrite); }
     swapper.remove(other);
-    const ParamId cached = swapper.add("cached", 99'000, DType::u8);
+    const ParamId cached = swapper.add("cached", std::max<std::int64_t>(1, cap), DType::u8);
     { const Lease all = swapper.fetch(cached); }
     swapper.remove(cached);
-  };
+    ASSERT_EQ(swapper.where(large), Residence::store);
+  }
+};
+
+// Whichever piece is wrong, and whoever compares it, it is seen.
+TEST_P(ParameterFaultTest, EachPieceOfALargeOneIsCompared) {
+  LargeRig rig(GetParam());
+  ParameterSwapper& swapper = rig.swapper;
   for (const Access access : {Access::read, Access::update})
     for (const bool ahead : {false, true}) {
-      for (std::int64_t at = -1; at < elements; at += 8192) {
+      for (std::int64_t at = -1; at < LargeRig::elements; at += 8192) {
         SCOPED_TRACE(testing::Message() << "damaged at " << at << ", ahead " << ahead);
-        displace();
-        ASSERT_EQ(swapper.where(large), Residence::store);
-        std::byte* const byte = at < 0 ? nullptr : device->memory().data() + at * 4;
+        ASSERT_NO_FATAL_FAILURE(rig.displace());
+        std::byte* const byte = at < 0 ? nullptr : rig.device->memory().data() + at * 4;
         if (byte != nullptr) *byte ^= std::byte{1};
         if (ahead) {
-          EXPECT_EQ(swapper.prefetch(large), 1);
+          EXPECT_EQ(swapper.prefetch(rig.large), 1);
         }
         std::string text;
-        const auto code =
-            error_of([&] { EXPECT_EQ(copy_of(swapper.fetch(large, access)), expected); }, &text);
-        const bool seen = at >= 0 && (at < hole || at >= behind);
+        const auto code = error_of(
+            [&] { EXPECT_EQ(copy_of(swapper.fetch(rig.large, access)), rig.expected); }, &text);
+        const bool seen = at >= 0 && (at < LargeRig::hole || at >= LargeRig::behind);
         EXPECT_EQ(code, seen ? std::optional(Errc::corrupt) : std::nullopt) << text;
         if (seen) expect_words(text, {"large", "checksum"});
         if (byte != nullptr) *byte ^= std::byte{1};
       }
     }
   EXPECT_GT(swapper.stats().checksum_seconds, 0);
+}
+
+// One piece has failed and others are coming: what is asked for then is not begun beside them.
+TEST_P(ParameterFaultTest, EachPieceOfALargeOneFails) {
+  LargeRig rig(2 * GetParam());  // twice, if at all
+  for (std::int64_t n = 0; n < 5; ++n) {
+    SCOPED_TRACE(n);
+    ASSERT_NO_FATAL_FAILURE(rig.displace());
+    const std::int64_t first = rig.device->started();
+    rig.device->plan([failing = first + n, at = std::int64_t{-1}](const FakeOp& op) mutable {
+      if (op.number == failing) at = op.offset;
+      return op.offset == at ? -EIO : op.bytes;  // when it is tried again, too
+    });
+    rig.device->hold();
+    EXPECT_EQ(rig.swapper.prefetch(rig.large), 1);
+    ASSERT_TRUE(rig.device->wait_started(first + 5));
+    rig.device->release(n + 1);  // up to the one that fails
+    for (int i = 0; i < 20; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      rig.swapper.prefetch(rig.large);
+    }
+    rig.device->release();
+    rig.device->plan({});
+    EXPECT_EQ(copy_of(rig.swapper.fetch(rig.large)), rig.expected);
+  }
 }
 
 TEST_P(ParameterFaultTest, EachReadOfAUnitFailsOnce) {

@@ -8,6 +8,8 @@ namespace spillway::cache {
 void Follower::start(const Order& order) {
   *this = Follower();
   order_ = &order;
+  breaking_ = static_cast<int>(
+      std::clamp<Order::Position>(order.length() / 4, least_breaking_strain, breaking_strain));
   settle();
 }
 
@@ -19,6 +21,7 @@ Follower::Seen Follower::follow(TensorId id) {
   seen_ |= std::uint64_t{1} << (at - base_);
   strain_ = std::max(0, strain_ - 1);
   ++calm_;
+  ++expected_;
   last_stray_ = Order::none;
   settle();
   return Seen::expected;
@@ -26,6 +29,7 @@ Follower::Seen Follower::follow(TensorId id) {
 
 Follower::Seen Follower::stray(TensorId id) {
   strain_ += stray_strain;
+  ++strays_;
   calm_ = 0;
   const bool follows = last_stray_ != Order::none && last_stray_ + 1 < order_->length() &&
                        order_->at(last_stray_ + 1) == id;

@@ -18,14 +18,16 @@ namespace spillway::cache {
 /// with no occurrence in the window is a stray; eight strays that stand one after another further
 /// on in the order mean that the pass has jumped there.
 ///
-/// Strays and skips add to a strain that expected accesses take off again; at `breaking_strain`
-/// the order is broken: about every fifth access a stray is more than it bears.
+/// Strays and skips add to a strain that expected accesses take off again; at `breaking_strain`,
+/// or a quarter of what a short order has accesses, the order is broken: about every fifth access
+/// a stray is more than it bears.
 class Follower {
  public:
   static constexpr unsigned window = 64;
   static constexpr int patience = 16;
   static constexpr int stray_strain = 4;
   static constexpr int breaking_strain = 64;
+  static constexpr int least_breaking_strain = 8;
   static constexpr int run_to_jump = 8;
 
   enum class Seen { expected, stray, jumped };
@@ -41,7 +43,9 @@ class Follower {
   }
   /// Positions that the last call of follow() gave up waiting for (a jump does not list its own).
   std::span<const Order::Position> skipped() const { return {skipped_.data(), skips_}; }
-  bool broken() const { return strain_ >= breaking_strain; }
+  bool broken() const { return strain_ >= breaking_; }
+  /// More than every eighth access so far was a stray.
+  bool astray() const { return strays_ * 8 > strays_ + expected_; }
   /// Expected accesses since the last stray or skip.
   std::uint64_t calm() const { return calm_; }
   /// After a forget() on the order.
@@ -58,6 +62,8 @@ class Follower {
   Order::Position last_stray_ = Order::none;
   int stray_run_ = 0;
   int strain_ = 0;
+  int breaking_ = breaking_strain;
+  std::uint64_t expected_ = 0, strays_ = 0;  // accesses so far
   std::uint64_t calm_ = 0;
   std::array<Order::Position, window> skipped_{};
   std::size_t skips_ = 0;

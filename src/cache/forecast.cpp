@@ -96,7 +96,7 @@ void Forecast::finish_pass() {
   if (current_ == Succession::unknown) return;
   Book& book = books_[current_];
   book.overwritten = overwritten_;
-  if (following_) book.broken_in_a_row = 0;
+  if (following_) book.broken_in_a_row = follower_.astray() ? book.broken_in_a_row + 1 : 0;
   if (went_as_predicted()) return;
   if (exact_) {  // it ended early
     const auto seen = book.order.sequence().first(accesses_);

@@ -285,30 +285,49 @@ Parameters::Step Parameters::attempt(Request& request) {
     const Step step = relieve_pool(request, missing);
     if (step != Step::taken) return step;
   } else if (request.whole && hold.access != Access::overwrite) {
-    for (Part& part : hold.parts) {
-      Tensor& tensor = *part.tensor;
-      if (part.blocks.empty() || part.shared != nullptr || part.refused ||
-          covering(part) != nullptr)
-        continue;
-      switch (admit(tensor, 0)) {
-        case Admission::refused: part.refused = true; break;
-        case Admission::cleaning: return Step::memory;
-        case Admission::in: take_admitted(part); break;
-      }
-    }
+    const Step step = admit_missing(hold);
+    if (step != Step::taken) return step;
   }
   return claim(request);
+}
+
+// Offers what is missing to the cache.
+Parameters::Step Parameters::admit_missing(Hold& hold) {
+  PlacesFirst places(*this, hold);
+  for (Part& part : hold.parts) {
+    if (part.blocks.empty() || part.shared != nullptr || part.refused || covering(part) != nullptr)
+      continue;
+    switch (admit(*part.tensor, 0)) {
+      case Admission::refused: part.refused = true; break;
+      case Admission::cleaning: return Step::memory;
+      case Admission::in: places.admitted(part); break;
+    }
+  }
+  return Step::taken;
+}
+
+Parameters::PlacesFirst::PlacesFirst(Parameters& owner, Hold& hold) noexcept
+    : owner_(owner), hold_(hold) {
+  for (Part& part : hold.parts)
+    if (part.shared != nullptr && part.shared->used_once()) part.shared->movable = true;
+}
+
+Parameters::PlacesFirst::~PlacesFirst() {
+  for (Part& part : hold_.parts) {
+    if (part.shared != nullptr) part.shared->movable = false;
+    if (std::exchange(part.unread, false))
+      owner_.start_reads(std::span(&part.shared, 1), io::Service::demand);
+  }
+}
+
+void Parameters::PlacesFirst::admitted(Part& part) noexcept {
+  owner_.share_cached(part);
+  part.shared->movable = part.unread = true;
 }
 
 void Parameters::share_cached(Part& part) noexcept {
   part.shared = part.tensor->cached;
   use(*part.shared);
-}
-
-// The copy that the cache has just given it, not read yet.
-void Parameters::take_admitted(Part& part) noexcept {
-  share_cached(part);
-  start_reads(std::span(&part.shared, 1), io::Service::demand);
 }
 
 // So that nobody who waits keeps others waiting, but for the front of the queue. What is still here

@@ -5,12 +5,6 @@
 #include "swap/parameters.h"
 
 namespace spillway::swap {
-namespace {
-
-// Nobody but the hold looks at it, and nothing is under way into it or out of it.
-bool only_held(const Copy& copy) { return copy.users == 1; }
-
-}  // namespace
 
 // [bytes] that the cache does not hold, where that is more than the pool can; else 0.
 std::int64_t Parameters::too_large_for_pool(const Request& request) const {
@@ -36,15 +30,7 @@ Parameters::Step Parameters::relieve_pool(Request& request, std::int64_t missing
     if (newest->failed) retry_or_throw(request, *newest);
     return Step::io;  // the cache reads it from the store
   }
-  Step step = Step::taken;
-  try {
-    step = admit_chosen(request, missing);
-  } catch (...) {
-    start_chosen(hold);
-    throw;
-  }
-  start_chosen(hold);
-  return step;
+  return admit_chosen(request, missing);
 }
 
 // Marks what the cache must have for the pool to hold the rest; what it has is preferred, and then
@@ -59,7 +45,7 @@ bool Parameters::choose_for_cache(Hold& hold, bool now) {
     part.must = false;
     if (part.blocks.empty()) continue;
     const bool cached = part.shared != nullptr;
-    if (now && cached && !only_held(*part.shared)) continue;
+    if (now && cached && !part.shared->used_once()) continue;
     if (cached) held += part.tensor->elements;
     const std::int64_t bytes = footprint(*part.tensor, part.blocks);
     needed += bytes;
@@ -82,17 +68,15 @@ bool Parameters::choose_for_cache(Hold& hold, bool now) {
   return true;
 }
 
-// All of it gets its place before the first of it is read, since what is being read cannot move;
-// until then whatever the hold alone looks at may move, and what was not chosen may go.
+// Until all of it has its place, what was not chosen may go as well.
 Parameters::Step Parameters::admit_chosen(Request& request, std::int64_t missing) {
   Hold& hold = *request.hold;
-  for (Part& part : hold.parts) {
-    if (part.shared == nullptr || !only_held(*part.shared)) continue;
-    if (part.must)
-      part.shared->movable = true;
-    else
+  PlacesFirst places(*this, hold);
+  for (Part& part : hold.parts)
+    if (!part.must && part.shared != nullptr && part.shared->used_once()) {
+      part.shared->movable = false;
       unuse(*std::exchange(part.shared, nullptr));
-  }
+    }
   for (Part& part : hold.parts) {
     if (!part.must || part.shared != nullptr) continue;
     switch (admit(*part.tensor, 0, Price::any)) {
@@ -102,22 +86,12 @@ Parameters::Step Parameters::admit_chosen(Request& request, std::int64_t missing
       case Admission::cleaning: return Step::memory;
       case Admission::in: break;
     }
-    share_cached(part);
-    part.shared->movable = part.unread = true;
+    places.admitted(part);
   }
   for (Part& part : hold.parts) {  // what need not have gone serves where it is
     if (part.shared == nullptr && part.tensor->cached != nullptr) share_cached(part);
   }
   return Step::taken;
-}
-
-// What has its place stays there, and is read.
-void Parameters::start_chosen(Hold& hold) noexcept {
-  for (Part& part : hold.parts) {
-    if (part.shared != nullptr) part.shared->movable = false;
-    if (std::exchange(part.unread, false))
-      start_reads(std::span(&part.shared, 1), io::Service::demand);
-  }
 }
 
 // Nobody else has or moves anything, but for those that wait behind it and have nothing (the front

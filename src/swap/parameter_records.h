@@ -106,6 +106,8 @@ struct Copy {
   bool coming() const { return reading > 0; }
   bool read_failed() const { return error && !failed; }
   bool newer() const { return !dirty.empty() || writing; }  // than the store
+  // By one lease; then nothing is under way into it or out of it.
+  bool used_once() const { return users == 1; }
 };
 
 inline bool PoolRun::idle() const {

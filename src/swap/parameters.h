@@ -227,6 +227,20 @@ class Parameters {
 
   // parameter_fetch.cpp: a fetch
   enum class Step { taken, lease, io, memory };
+  /// As long as it lives, what the hold alone looks at in the cache may move, and what the cache
+  /// takes for it is not read yet: what is being read cannot move. Then that is read.
+  class PlacesFirst {
+   public:
+    PlacesFirst(Parameters& owner, Hold& hold) noexcept;
+    ~PlacesFirst();
+    PlacesFirst(const PlacesFirst&) = delete;
+    PlacesFirst& operator=(const PlacesFirst&) = delete;
+    void admitted(Part& part) noexcept;
+
+   private:
+    Parameters& owner_;
+    Hold& hold_;
+  };
   Hold* new_hold(Access access);
   Hold* unit_hold(UnitId id, Access access);
   Request request_for(ParamId id, Access access, Range range);
@@ -244,7 +258,7 @@ class Parameters {
   Step claim(Request& request);
   Step claim(Request& request, bool newer_only);
   void share_cached(Part& part) noexcept;
-  void take_admitted(Part& part) noexcept;
+  Step admit_missing(Hold& hold);
   void let_cached_go(Hold& hold) noexcept;
   bool needs_old(const Part& part) const;
   void find_in_pool(Part& part, bool newer_only);
@@ -284,7 +298,6 @@ class Parameters {
   Step relieve_pool(Request& request, std::int64_t missing);
   bool choose_for_cache(Hold& hold, bool now);
   Step admit_chosen(Request& request, std::int64_t missing);
-  void start_chosen(Hold& hold) noexcept;
   bool alone(const Request& request) const;
 
   // parameter_ahead.cpp: reading ahead

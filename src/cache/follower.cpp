@@ -5,11 +5,12 @@
 
 namespace spillway::cache {
 
-void Follower::start(const Order& order) {
+void Follower::start(const Order& order, bool confirmed) {
   *this = Follower();
   order_ = &order;
-  breaking_ = static_cast<int>(
-      std::clamp<Order::Position>(order.length() / 4, least_breaking_strain, breaking_strain));
+  breaking_ = confirmed ? static_cast<int>(std::clamp<Order::Position>(
+                              order.length() / 4, least_breaking_strain, breaking_strain))
+                        : least_breaking_strain;
   settle();
 }
 

@@ -32,8 +32,9 @@ class Follower {
 
   enum class Seen { expected, stray, jumped };
 
-  /// From the start of `order`, which must outlive the walk.
-  void start(const Order& order);
+  /// From the start of `order`, which must outlive the walk. One that no pass has confirmed yet
+  /// breaks at the least strain.
+  void start(const Order& order, bool confirmed = true);
   Seen follow(TensorId id);
 
   /// The first position not seen yet.

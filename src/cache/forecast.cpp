@@ -62,8 +62,8 @@ void Forecast::start_pass(std::string_view name) {
   accesses_ = 0;
   overwritten_ = 0;
   recordable_ = true;
-  if (following_) follower_.start(book.order);
-  const bool known = following_ && book.broken_in_a_row < doubtful;
+  if (following_) follower_.start(book.order, book.confirmed);
+  const bool known = following_ && book.believed();
   if (known != known_) set_known(known);
 }
 
@@ -96,7 +96,12 @@ void Forecast::finish_pass() {
   if (current_ == Succession::unknown) return;
   Book& book = books_[current_];
   book.overwritten = overwritten_;
-  if (following_) book.broken_in_a_row = follower_.astray() ? book.broken_in_a_row + 1 : 0;
+  if (following_ && follower_.astray()) {
+    ++book.broken_in_a_row;
+  } else if (following_) {
+    book.broken_in_a_row = 0;
+    book.confirmed = true;
+  }
   if (went_as_predicted()) return;
   if (exact_) {  // it ended early
     const auto seen = book.order.sequence().first(accesses_);

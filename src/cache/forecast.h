@@ -36,8 +36,9 @@ struct Use {
 ///   train   a b c c b a | a b c c b a | …    at the second c, b is used in 1, a in 2, c in 5
 /// A pass that runs as its order said costs O(1) per access and learns nothing new; a running
 /// pass is written down only from its first difference on. Where a name is new or its order has
-/// broken, known() is false and nothing is predicted; a name whose order broke twice in a row
-/// must first go as predicted for a while (or for a whole pass) before it is believed again.
+/// broken, known() is false and nothing is predicted; a name whose order broke twice in a row, or
+/// before any pass has confirmed it, must first go as predicted for a while (or for a whole pass)
+/// before it is believed again.
 ///
 /// Without any begin_pass the stream of accesses counts as passes of one nameless loop, if it is
 /// one. At most 32 names are remembered, so passes are named by what they do ("train", "eval"),
@@ -91,7 +92,10 @@ class Forecast {
     Succession after;
     std::int64_t overwritten = 0;  // [elements] in the last pass
     bool learned = false;
+    bool confirmed = false;  // a pass has gone by it
     int broken_in_a_row = 0;
+
+    bool believed() const { return broken_in_a_row < (confirmed ? doubtful : 1); }
     std::uint64_t last_begun = 0;
   };
   struct Link {

@@ -60,9 +60,9 @@ struct PoolStats {
 /// The budget is `buffer_count * buffer_size` bytes of memory that somebody else mapped, and that
 /// many buffers fit side by side (sizes off 4 KiB: given `region_bytes()`). Granules are min(2 MiB
 /// or the `largest_granule` that was asked for, buffer_size rounded up to 4 KiB); where those do
-/// not divide the buffer, they are the largest multiple of 4 KiB below that does (a 3 MiB buffer has two of 1.5 MiB: with whole 2 MiB ones, 3
-/// buffers would not fit into their 9 MiB). The last granule may be shorter, so that one run can be
-/// the whole budget.
+/// not divide the buffer, they are the largest multiple of 4 KiB below that does (a 3 MiB buffer
+/// has two of 1.5 MiB: with whole 2 MiB ones, 3 buffers would not fit into their 9 MiB). The last
+/// granule may be shorter, so that one run can be the whole budget.
 ///
 /// An empty pool is back-pressure, not an error. Under AddressSanitizer free runs, and a run's rest
 /// beyond the asked bytes, are poisoned.

@@ -285,25 +285,37 @@ Parameters::Step Parameters::attempt(Request& request) {
     const Step step = relieve_pool(request, missing);
     if (step != Step::taken) return step;
   } else if (request.whole && hold.access != Access::overwrite) {
-    const Step step = admit_missing(hold);
+    const Step step = admit_missing(request);
     if (step != Step::taken) return step;
   }
   return claim(request);
 }
 
 // Offers what is missing to the cache.
-Parameters::Step Parameters::admit_missing(Hold& hold) {
+Parameters::Step Parameters::admit_missing(Request& request) {
+  if (cleaning(request)) return Step::memory;
+  Hold& hold = *request.hold;
   PlacesFirst places(*this, hold);
   for (Part& part : hold.parts) {
     if (part.blocks.empty() || part.shared != nullptr || part.refused || covering(part) != nullptr)
       continue;
     switch (admit(*part.tensor, 0)) {
       case Admission::refused: part.refused = true; break;
-      case Admission::cleaning: return Step::memory;
+      case Admission::cleaning:
+        for (const Copy* victim : victims_) request.cleaned.push_back(victim->tensor);
+        return Step::memory;
       case Admission::in: places.admitted(part); break;
     }
   }
   return Step::taken;
+}
+
+// What is being written cannot go, and in its place would what is used sooner, if it is clean.
+bool Parameters::cleaning(Request& request) noexcept {
+  std::erase_if(request.cleaned, [](const Tensor* tensor) {
+    return tensor->cached == nullptr || !(tensor->cached->writing || tensor->cached->queued);
+  });
+  return !request.cleaned.empty();
 }
 
 Parameters::PlacesFirst::PlacesFirst(Parameters& owner, Hold& hold) noexcept

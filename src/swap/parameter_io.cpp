@@ -79,8 +79,8 @@ void Parameters::read_in_pieces(Copy& copy, const Blocks& blocks, io::Service se
   const std::int64_t most = std::max<std::int64_t>(1, piece_bytes_ / block_bytes(tensor));
   for (std::int64_t first = blocks.first; first < blocks.last; first += most) {
     const Blocks piece = {first, std::min(first + most, blocks.last)};
-    depart(std::span(&one, 1), piece, tensor.address + first * block_bytes(tensor),
-           at(copy, first), footprint(tensor, piece), service);
+    depart(std::span(&one, 1), piece, tensor.address + first * block_bytes(tensor), at(copy, first),
+           footprint(tensor, piece), service);
   }
 }
 

@@ -150,12 +150,12 @@ struct Trip {
   store::Movement movement;
   Parameters* owner = nullptr;
   std::vector<Copy*> copies;
-  Blocks blocks;             // of the one copy; empty: all of all copies
-  bool ahead = false;        // read before anybody needs it
-  bool awaited = false;      // somebody needs it now
-  Intake* intake = nullptr;  // or into the engine's memory
+  Blocks blocks;                     // of the one copy; empty: all of all copies
+  bool ahead = false;                // read before anybody needs it
+  bool awaited = false;              // somebody needs it now
+  Intake* intake = nullptr;          // or into the engine's memory
   std::vector<std::uint64_t> seals;  // that it is compared with
-  Trip* next = nullptr;      // in the list of free ones, or of those to be checked
+  Trip* next = nullptr;              // in the list of free ones, or of those to be checked
 };
 
 /// A read_into() under way.

@@ -95,12 +95,13 @@ class Parameters {
     Hold* hold = nullptr;
     bool whole = false;  // of every tensor: counts for the order, may be cached
     bool counted = false;
-    bool retried = false;      // failed writes, for the memory that they hold
-    bool joined = false;       // it waits for a read that was not begun for it
-    bool again = false;        // such a read failed: now all are its own
-    std::uint64_t number = 0;  // once failed writes are in its way
-    std::uint64_t ticket = 0;  // in the queue for memory; 0: not in it
-    TimePoint deadline{};      // set when it first waits
+    bool retried = false;                // failed writes, for the memory that they hold
+    bool joined = false;                 // it waits for a read that was not begun for it
+    bool again = false;                  // such a read failed: now all are its own
+    std::uint64_t number = 0;            // once failed writes are in its way
+    std::uint64_t ticket = 0;            // in the queue for memory; 0: not in it
+    TimePoint deadline{};                // set when it first waits
+    std::vector<const Tensor*> cleaned;  // are written so that they can go from the cache for it
   };
   // What has been made for the parameters there are. Who only overwrites needs no cache: so a model
   // that is added and filled piece by piece gets one for all of it, in one piece.
@@ -258,7 +259,8 @@ class Parameters {
   Step claim(Request& request);
   Step claim(Request& request, bool newer_only);
   void share_cached(Part& part) noexcept;
-  Step admit_missing(Hold& hold);
+  Step admit_missing(Request& request);
+  static bool cleaning(Request& request) noexcept;
   void let_cached_go(Hold& hold) noexcept;
   bool needs_old(const Part& part) const;
   void find_in_pool(Part& part, bool newer_only);

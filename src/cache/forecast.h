@@ -94,9 +94,9 @@ class Forecast {
     bool learned = false;
     bool confirmed = false;  // a pass has gone by it
     int broken_in_a_row = 0;
+    std::uint64_t last_begun = 0;
 
     bool believed() const { return broken_in_a_row < (confirmed ? doubtful : 1); }
-    std::uint64_t last_begun = 0;
   };
   struct Link {
     const Book* book = nullptr;

@@ -106,7 +106,7 @@ struct Copy {
   bool coming() const { return reading > 0; }
   bool read_failed() const { return error && !failed; }
   bool newer() const { return !dirty.empty() || writing; }  // than the store
-  // By one lease; then nothing is under way into it or out of it.
+  // By whoever asks, alone: no other lease, and nothing under way into it or out of it.
   bool used_once() const { return users == 1; }
 };
 

@@ -27,6 +27,13 @@ using io::Op;
 // Several blocks, one, a little more than one, and hardly any.
 const std::vector<std::int64_t> sizes{20'000, 4096, 5000, 3};
 
+// An overwrite that takes all of the pool and commits nothing: what lay there clean is gone.
+void empty_pool(ParameterSwapper& swapper, std::int64_t bytes) {
+  const ParamId all = swapper.add("all of the pool", bytes, DType::u8);
+  { const Lease lease = swapper.fetch(all, Access::overwrite); }
+  swapper.remove(all);
+}
+
 struct Rig {
   std::int64_t pool;
   Scratch scratch;
@@ -58,9 +65,7 @@ struct Rig {
   /// Writes all of it and displaces what lies in the pool.
   void on_disk() {
     swapper.flush();
-    const ParamId large = swapper.add("large", pool, DType::u8);
-    { const Lease all = swapper.fetch(large, Access::overwrite); }
-    swapper.remove(large);
+    empty_pool(swapper, pool);
   }
   void fail_at(std::int64_t n, int error, bool lasting, std::optional<Op> kind = std::nullopt) {
     const std::int64_t at = device->started() + n;
@@ -157,9 +162,7 @@ struct LargeRig {
   }
   /// From the pool and from the cache.
   void displace() {
-    const ParamId other = swapper.add("other", 8 * 64 * 1024, DType::u8);
-    { const Lease all = swapper.fetch(other, Access::overwrite); }
-    swapper.remove(other);
+    empty_pool(swapper, 8 * 64 * 1024);
     const ParamId cached = swapper.add("cached", std::max<std::int64_t>(1, cap), DType::u8);
     { const Lease all = swapper.fetch(cached); }
     swapper.remove(cached);

@@ -8,9 +8,9 @@ namespace spillway::cache {
 void Follower::start(const Order& order, bool confirmed) {
   *this = Follower();
   order_ = &order;
-  breaking_ = confirmed ? static_cast<int>(std::clamp<Order::Position>(
-                              order.length() / 4, least_breaking_strain, breaking_strain))
-                        : least_breaking_strain;
+  const Order::Position share = order.length() / (confirmed ? 4 : 16);
+  const Order::Position most = confirmed ? breaking_strain : unconfirmed_breaking_strain;
+  breaking_ = static_cast<int>(std::clamp<Order::Position>(share, least_breaking_strain, most));
   settle();
 }
 

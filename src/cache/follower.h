@@ -27,13 +27,14 @@ class Follower {
   static constexpr int patience = 16;
   static constexpr int stray_strain = 4;
   static constexpr int breaking_strain = 64;
+  static constexpr int unconfirmed_breaking_strain = 32;
   static constexpr int least_breaking_strain = 8;
   static constexpr int run_to_jump = 8;
 
   enum class Seen { expected, stray, jumped };
 
   /// From the start of `order`, which must outlive the walk. One that no pass has confirmed yet
-  /// breaks at the least strain.
+  /// may be none at all: it breaks at half the strain, or at a sixteenth of its length.
   void start(const Order& order, bool confirmed = true);
   Seen follow(TensorId id);
 

@@ -158,19 +158,22 @@ TransferStats Core::file_stats(FileId file, Op op) const {
 
 std::int64_t Core::add_memory(std::span<std::byte> memory) {
   if (memory.empty()) return 0;
-  // A ring that was closed a moment ago gives back its share of the limit only after 6 to 19 ms.
+  // A ring that was closed a moment ago gives back its share of the limit only after 6 to 19 ms. A
+  // busy machine may let that time go by between two attempts.
   constexpr std::int64_t patience_ns = 20'000'000;
+  constexpr int least_attempts = 10;
   const std::int64_t from = nanoseconds_now();
   int error = 0;
   std::string why;
-  for (;;) {
+  for (int attempts = 1;; ++attempts) {
     const auto attempt = [&] {
       memory_.reserve(memory_.size() + 1);
       error = backend_->add_memory(memory, why);
       if (error == 0) memory_.push_back(memory);
     };
     if (!run_there(std::ref(attempt))) return 0;
-    if (error != ENOMEM || nanoseconds_now() - from >= patience_ns) break;
+    const bool tried_enough = attempts >= least_attempts && nanoseconds_now() - from >= patience_ns;
+    if (error != ENOMEM || tried_enough) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   std::lock_guard lock(mutex_);

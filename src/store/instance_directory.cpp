@@ -18,7 +18,7 @@
 namespace spillway::store {
 namespace {
 
-constexpr int removal_attempts = 100;
+constexpr int removal_attempts = 300;
 constexpr std::chrono::milliseconds removal_pause{2};
 
 [[noreturn]] void throw_for_path(const std::string& path, int error, const char* what) {

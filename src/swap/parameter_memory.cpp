@@ -310,9 +310,9 @@ cache::Time Parameters::worth(const PoolRun& run) const {
   return soonest;
 }
 
-PoolRun* Parameters::least_useful(cache::Time keep_before) {
+PoolRun* Parameters::least_useful() {
   PoolRun* least = nullptr;
-  cache::Time furthest = keep_before;
+  cache::Time furthest = 0;
   for (auto& run : runs_) {
     if (run->members.empty() || !run->idle()) continue;
     const cache::Time when = worth(*run);
@@ -346,17 +346,62 @@ PoolRun* Parameters::free_run(std::int64_t bytes, std::string_view holder, std::
   return run;
 }
 
-// The same, for which clean copies go that nobody uses: those first that are needed last, and none
-// that is needed before `keep_before` (0: any). Null where that is not enough.
+// The same, for which clean copies go that nobody uses, and none that is needed before
+// `keep_before` (0: any). Null, with all as it was, where that is not enough.
 PoolRun* Parameters::take_run(std::int64_t bytes, std::string_view holder, std::size_t copies,
                               cache::Time keep_before) {
   if (pool_ == nullptr || bytes > pool_->budget_bytes()) return nullptr;
   for (;;) {
     if (PoolRun* const run = free_run(bytes, holder, copies)) return run;
-    PoolRun* const victim = least_useful(keep_before);
-    if (victim == nullptr) return nullptr;
-    revoke(*victim);
+    if (!clear_row(bytes, keep_before)) return nullptr;
   }
+}
+
+// Makes room for so many bytes in a row, where the first copy that will be missed is missed last,
+// and little goes with it: chosen one by one, copies would go that help nobody.
+bool Parameters::clear_row(std::int64_t bytes, cache::Time keep_before) {
+  list_neighbours();
+  const std::span all = neighbours_;
+  const auto begin_of = [&](std::size_t i) {
+    return i < all.size() ? all[i].at : pool_->budget_bytes();
+  };
+  std::span<const Neighbour> best;
+  cache::Time furthest = keep_before;
+  std::int64_t least = 0;
+  std::size_t last = 0;  // behind the row, which begins where the neighbour before `first` ends
+  for (std::size_t first = 0; first < all.size(); ++first) {
+    const std::int64_t from = first == 0 ? 0 : all[first - 1].end;
+    last = std::max(last, first);
+    while (last < all.size() && begin_of(last) - from < bytes) ++last;
+    if (begin_of(last) - from < bytes) break;
+    const auto row = all.subspan(first, last - first);
+    if (row.empty()) continue;
+    cache::Time when = cache::never;
+    std::int64_t goes = 0;
+    for (const Neighbour& neighbour : row) {
+      when = std::min(when, neighbour.when);
+      goes += neighbour.end - neighbour.at;
+    }
+    if (when < furthest || when <= keep_before || (when == furthest && goes >= least)) continue;
+    furthest = when;
+    least = goes;
+    best = row;
+  }
+  for (const Neighbour& neighbour : best) revoke(*neighbour.run);
+  return !best.empty();
+}
+
+// What lies in the pool, in the order of addresses.
+void Parameters::list_neighbours() {
+  neighbours_.clear();
+  for (const auto& run : runs_) {
+    if (!run->memory) continue;
+    const std::int64_t at = run->memory.data() - pool_region_.data();
+    const bool free = !run->members.empty() && run->idle();
+    neighbours_.push_back({at, at + align_up(run->memory.bytes(), pool_->granule_bytes()),
+                           free ? worth(*run) : 0, run.get()});
+  }
+  std::ranges::sort(neighbours_, {}, &Neighbour::at);
 }
 
 // Room for what places_ asks for, `total` bytes: in one run, or, where the free parts of the pool
@@ -373,7 +418,7 @@ bool Parameters::take_room(const Hold& hold, std::int64_t total) {
       return true;
     }
     if (wanted > 1 && take_runs(hold, total)) return true;
-    PoolRun* const victim = least_useful(0);
+    PoolRun* const victim = least_useful();
     if (victim == nullptr) return false;
     revoke(*victim);
   }
@@ -401,16 +446,12 @@ bool Parameters::take_runs(const Hold& hold, std::int64_t total) {
 
 // [bytes] of the longest run that the pool could give if all copies went that nobody uses.
 std::int64_t Parameters::contiguous_room() {
-  busy_.clear();
-  for (const auto& run : runs_)
-    if (run->memory && (run->members.empty() || !run->idle()))
-      busy_.emplace_back(run->memory.data() - pool_region_.data(),
-                         align_up(run->memory.bytes(), pool_->granule_bytes()));
-  std::sort(busy_.begin(), busy_.end());
+  list_neighbours();
   std::int64_t longest = 0, end = 0;
-  for (const auto& [at, bytes] : busy_) {
-    longest = std::max(longest, at - end);
-    end = at + bytes;
+  for (const Neighbour& neighbour : neighbours_) {
+    if (neighbour.when != 0) continue;
+    longest = std::max(longest, neighbour.at - end);
+    end = neighbour.end;
   }
   return std::max(longest, pool_->budget_bytes() - end);
 }

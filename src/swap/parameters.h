@@ -109,6 +109,12 @@ class Parameters {
   enum class Admission { in, refused, cleaning };
   enum class Price { worth, any };  // of what a tensor displaces in the cache: less than it, or any
   // Where in the pool a part's new copy goes. `at` < 0: it needs none.
+  /// A run in the pool [bytes], and when it is needed next; 0: in use, and it must stay.
+  struct Neighbour {
+    std::int64_t at = 0, end = 0;
+    cache::Time when = 0;
+    PoolRun* run = nullptr;
+  };
   struct Place {
     PoolRun* run = nullptr;
     std::int64_t at = -1;  // [bytes] in the run
@@ -150,10 +156,12 @@ class Parameters {
                     cache::Time keep_before);
   bool take_room(const Hold& hold, std::int64_t total);
   bool take_runs(const Hold& hold, std::int64_t total);
+  bool clear_row(std::int64_t bytes, cache::Time keep_before);
+  void list_neighbours();
   std::int64_t contiguous_room();
   void give_places() noexcept;
   cache::Time worth(const PoolRun& run) const;
-  PoolRun* least_useful(cache::Time keep_before);
+  PoolRun* least_useful();
   void revoke(PoolRun& run) noexcept;
   void spare_copies(std::size_t count);
   Copy* new_copy(Tensor& tensor, const Blocks& blocks, std::byte* data, PoolRun* run);
@@ -390,7 +398,7 @@ class Parameters {
   std::vector<Copy*> victims_, reads_;
   std::vector<cache::Candidate> candidates_;
   std::vector<Place> places_;
-  std::vector<std::pair<std::int64_t, std::int64_t>> busy_;  // [bytes] in the pool: at, size
+  std::vector<Neighbour> neighbours_;
 };
 
 }  // namespace spillway::swap

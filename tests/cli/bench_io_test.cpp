@@ -204,7 +204,7 @@ TEST(CliBenchIoTest, WithoutFioItSaysHowToGetIt) {
   EXPECT_EQ(demanded.out, "");
 }
 
-TEST(CliBenchIoTest, RunsThatTheBudgetCutShortAreNotPassedOver) {
+TEST(CliBenchIoSystemTest, RunsThatTheBudgetCutShortAreNotPassedOver) {
   CliProgram program;
   const CliProgram::End end =
       program.run(small({"--pattern", "write", "--seconds", "5", "--max-written", "40MiB"}));

@@ -60,7 +60,7 @@ TEST_P(FuseTest, ASlowDeviceIsWaitedFor) {
 // Calls come back with the list of what is in flight, and the step goes on when the device does.
 TEST_P(FuseTest, ASilentDeviceTimesOutAndRecovers) {
   Config impatient = config();
-  impatient.io.timeout = 0.2;
+  impatient.io.timeout = 1;
   open(impatient);
   disk.rule({.hold = true});
   std::string text;
@@ -78,7 +78,7 @@ TEST_P(FuseTest, ASilentDeviceTimesOutAndRecovers) {
 // Destruction gives the device up after its timeout. Nothing it may still write to is given back.
 TEST_P(FuseTest, DestructionOnADeviceThatNeverAnswers) {
   Config impatient = config();
-  impatient.io.timeout = impatient.io.shutdown_timeout = 0.1;
+  impatient.io.timeout = impatient.io.shutdown_timeout = 1;
   open(impatient);
   disk.rule({.hold = true});
   EXPECT_EQ(error_of([&] { loop->step(3); }), Errc::timeout);

@@ -63,7 +63,7 @@ TEST_P(DeadDevice, ShutdownLeavesItBehindAndNamesIt) {
   request.data = page.data();
   request.bytes = 4096;
   engine->submit(request);
-  const Error late = thrown([&] { engine->wait(request, deadline_in(0.05)); });
+  const Error late = thrown([&] { engine->wait(request, deadline_in(0.5)); });
   EXPECT_EQ(late.code(), Errc::timeout);
   EXPECT_TRUE(contains(late.what(), "read 4.0 KiB at 0 of dead file")) << late.what();
 
@@ -93,8 +93,8 @@ TEST(DeadPipe, ARingWithAReadThatNeverEndsIsGivenUp) {
   request.data = memory.data();
   request.bytes = 4096;
   engine->submit(request);
-  EXPECT_THROW(engine->wait(request, deadline_in(0.02)), Error);
-  const ShutdownResult result = engine->shutdown(0.02);
+  EXPECT_THROW(engine->wait(request, deadline_in(0.5)), Error);
+  const ShutdownResult result = engine->shutdown(0.1);
   EXPECT_FALSE(result.clean);
   EXPECT_EQ(result.abandoned.size(), 1u);
 }

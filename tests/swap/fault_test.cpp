@@ -277,7 +277,7 @@ TEST_P(FaultTest, InitThatCannotBeWrittenLeavesNoParameter) {
 // A device that stops answering: every call comes back with what is in flight, and when it answers
 // again the step goes on.
 TEST_P(FaultTest, ASilentDeviceTimesOutAndRecovers) {
-  Rig rig(GetParam(), 0.1);
+  Rig rig(GetParam(), 0.3);
   rig.prepare();
   rig.device->hold();
   std::string text;
@@ -302,13 +302,13 @@ TEST_P(FaultTest, ASilentDeviceTimesOutAndRecovers) {
 // write to is freed, and the process lives on.
 TEST_P(FaultTest, DestructionOnADeadDevice) {
   {
-    Rig rig(GetParam(), 0.05);
+    Rig rig(GetParam(), 0.2);
     rig.prepare();
     rig.device->hold();
     EXPECT_EQ(error_of([&] { rig.trainer.step(2); }), Errc::timeout);
   }
   {
-    Rig rig(GetParam(), 0.05);
+    Rig rig(GetParam(), 0.2);
     rig.prepare();
     rig.device->hold();
     std::vector<float> value(1);
@@ -316,7 +316,7 @@ TEST_P(FaultTest, DestructionOnADeadDevice) {
       error_of([&] { rig.trainer.swapper.read_state<float>(id, "w", 0, value); });
   }
   {
-    Rig rig(GetParam(), 0.05);
+    Rig rig(GetParam(), 0.2);
     rig.prepare();
     auto run = rig.trainer.swapper.begin_step(2);
     auto tile = run.next();

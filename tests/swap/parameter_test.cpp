@@ -158,7 +158,7 @@ TEST_P(ParameterTest, AUnitComesAndGoesAsOne) {
 TEST_P(ParameterTest, ReadersShareAndWritersExcludeBlockByBlock) {
   Config settings = config();
   Context context(settings);
-  ParameterSwapper swapper(context, {.timeout = 0.05});
+  ParameterSwapper swapper(context, {.timeout = 0.5});
   const ParamId id = swapper.add("the tensor", 50'000, DType::f32);
   put(swapper, id, 1, 1);
   const Lease one = swapper.fetch(id), two = swapper.fetch(id);
@@ -212,7 +212,7 @@ TEST_P(ParameterTest, MisuseIsAnErrorThatNamesTheTensor) {
 
 TEST_P(ParameterTest, RemoveIsBusyWhileLeasedAndGivesSpaceBack) {
   Context context(config());
-  ParameterSwapper swapper(context, {.timeout = 0.05});
+  ParameterSwapper swapper(context, {.timeout = 0.5});
   const ParamId id = swapper.add("w", 10'000, DType::f32);
   put(swapper, id, 1, 1);
   swapper.flush();
@@ -277,7 +277,7 @@ TEST_P(ParameterTest, ReadIntoFillsJustItsMemory) {
 
 TEST_P(ParameterTest, AFencedLeaseKeepsItsBytesUntilTheFenceSaysSo) {
   Context context(config());
-  ParameterSwapper swapper(context, {.timeout = 0.05});
+  ParameterSwapper swapper(context, {.timeout = 0.5});
   const ParamId id = swapper.add("w", 10'000, DType::f32);
   put(swapper, id, 1, 1);
   std::atomic<bool> done{false};
@@ -330,7 +330,7 @@ TEST_P(ParameterTest, AUnitHasThoseThatAreLeftInTheOrderOfAdd) {
 
 TEST_P(ParameterTest, WhatAFenceHoldsGoesWithItAndMayBeALeaseItself) {
   Context context(config());
-  ParameterSwapper swapper(context, {.timeout = 0.05});
+  ParameterSwapper swapper(context, {.timeout = 0.5});
   const ParamId first = swapper.add("first", 10'000, DType::f32);
   const ParamId second = swapper.add("second", 10'000, DType::f32);
   put(swapper, first, 1, 1);
@@ -519,7 +519,7 @@ TEST(ParameterBudgetTest, ATensorLargerThanABufferWorksUpToTheWholePool) {
 TEST(ParameterBudgetTest, AFullPoolTimesOutWithItsHolders) {
   const Scratch scratch;
   Context context(parameter_config(OffloadDevice::nvme, scratch.path(), 2, 256 * 1024));
-  ParameterSwapper swapper(context, {.timeout = 0.05});
+  ParameterSwapper swapper(context, {.timeout = 0.5});
   const ParamId a = swapper.add("holder", 100'000, DType::f32);
   const ParamId b = swapper.add("wants", 100'000, DType::f32);
   put(swapper, b, 2, 1);

@@ -197,7 +197,7 @@ TEST_P(SealTest, AWriteThatIsTriedAgainDoesNotMeetASeal) {
     other.join();
     ended.set_value();
   });
-  if (ended.get_future().wait_for(20s) != std::future_status::ready) {
+  if (ended.get_future().wait_for(120s) != std::future_status::ready) {
     std::cerr << "begin() and seal() wait for each other\n";
     std::abort();
   }

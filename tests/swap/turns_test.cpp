@@ -160,7 +160,7 @@ TEST(TurnsTest, ARefusedWriteEndsItsPass) {
 
 // A wait ends when nothing has moved for io.timeout, not when a full queue takes longer than that.
 TEST(TurnsTest, ASlowDeviceThatMovesIsWaitedFor) {
-  Turns turns(4, big, 0.6);
+  Turns turns(4, big, 0.9);
   turns.device->plan([](const FakeOp& op) {
     if (op.op == Op::write) std::this_thread::sleep_for(std::chrono::milliseconds(40));
     return op.bytes;

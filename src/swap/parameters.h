@@ -108,13 +108,13 @@ class Parameters {
   enum class Sealed { no, without_cache, all };
   enum class Admission { in, refused, cleaning };
   enum class Price { worth, any };  // of what a tensor displaces in the cache: less than it, or any
-  // Where in the pool a part's new copy goes. `at` < 0: it needs none.
-  /// A run in the pool [bytes], and when it is needed next; 0: in use, and it must stay.
+  // A run in the pool [bytes], and when it is needed next; 0: it must stay.
   struct Neighbour {
     std::int64_t at = 0, end = 0;
     cache::Time when = 0;
     PoolRun* run = nullptr;
   };
+  // Where in the pool a part's new copy goes. `at` < 0: it needs none.
   struct Place {
     PoolRun* run = nullptr;
     std::int64_t at = -1;  // [bytes] in the run

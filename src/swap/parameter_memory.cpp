@@ -361,6 +361,8 @@ PoolRun* Parameters::take_run(std::int64_t bytes, std::string_view holder, std::
 // and little goes with it: chosen one by one, copies would go that help nobody.
 bool Parameters::clear_row(std::int64_t bytes, cache::Time keep_before) {
   list_neighbours();
+  for (Neighbour& neighbour : neighbours_)
+    if (neighbour.when != 0) neighbour.when = worth(*neighbour.run);
   const std::span all = neighbours_;
   const auto begin_of = [&](std::size_t i) {
     return i < all.size() ? all[i].at : pool_->budget_bytes();
@@ -382,7 +384,7 @@ bool Parameters::clear_row(std::int64_t bytes, cache::Time keep_before) {
       when = std::min(when, neighbour.when);
       goes += neighbour.end - neighbour.at;
     }
-    if (when < furthest || when <= keep_before || (when == furthest && goes >= least)) continue;
+    if (when < furthest || (when == furthest && goes >= least)) continue;
     furthest = when;
     least = goes;
     best = row;
@@ -391,7 +393,7 @@ bool Parameters::clear_row(std::int64_t bytes, cache::Time keep_before) {
   return !best.empty();
 }
 
-// What lies in the pool, in the order of addresses.
+// What lies in the pool, in the order of addresses; not yet, when it is needed.
 void Parameters::list_neighbours() {
   neighbours_.clear();
   for (const auto& run : runs_) {
@@ -399,7 +401,7 @@ void Parameters::list_neighbours() {
     const std::int64_t at = run->memory.data() - pool_region_.data();
     const bool free = !run->members.empty() && run->idle();
     neighbours_.push_back({at, at + align_up(run->memory.bytes(), pool_->granule_bytes()),
-                           free ? worth(*run) : 0, run.get()});
+                           free ? cache::never : 0, run.get()});
   }
   std::ranges::sort(neighbours_, {}, &Neighbour::at);
 }

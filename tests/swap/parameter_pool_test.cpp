@@ -41,7 +41,7 @@ class ParameterPoolTest : public testing::Test {
 
   ParamId add(std::uint64_t tag, std::int64_t elements) {
     const ParamId id = swapper_.add("p" + std::to_string(tag), elements, DType::f32, {.tag = tag});
-    put(swapper_, id, tag, 1, {0, elements});
+    put(swapper_, id, tag, 1);
     return id;
   }
 
